@@ -1,0 +1,9 @@
+module lls
+
+go 1.26.0
+
+require (
+	github.com/BurntSushi/toml v1.6.0 // indirect
+	github.com/lxc/go-lxc v0.0.0-20260316180011-3af4ce000ed7 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+)
