@@ -1,0 +1,239 @@
+// Package api holds the words spoken on the agent's sockets: the requests, the answers, the error codes and a
+// small client. The protocol is HTTP/1.1 with JSON on a Unix socket, the version in the path, so that
+// `curl --unix-socket` works as well. It uses the standard library only, because the client and the hook that
+// import it are static and must stay small.
+package api
+
+import "time"
+
+// Version is the first element of every path on the socket. It changes only when an old client could not go on.
+const Version = "1.0"
+
+// Sockets as each side sees them.
+const (
+	// ContainerSocket is where a container finds its own agent socket; it alone decides who the caller is.
+	ContainerSocket = "/lls/lls.sock"
+	// AdminSocket is the sysadmin's socket on the host, for root only.
+	AdminSocket = "/run/lls/agent.sock"
+)
+
+// Paths of the verbs, below "/"+Version. A verb that changes something is a POST with its request as the JSON body and
+// answers with a stream of [Line]; one that only tells is a GET and answers with one JSON value, or an [Error].
+const (
+	PathInfo       = "/"           // GET: ServerInfo
+	PathVolumes    = "/volumes"    // GET: []Volume; query all=1 also lists the trash
+	PathVolume     = "/volume"     // GET: Volume with Holders; query name=REF
+	PathUsage      = "/usage"      // GET: []Usage; query container=NAME on the sysadmin's socket
+	PathStatus     = "/status"     // GET: Status; sysadmin
+	PathContainers = "/containers" // GET: []Container; sysadmin
+	PathCreate     = "/create"     // POST CreateRequest: Volume
+	PathSnapshot   = "/snapshot"   // POST SnapshotRequest: Volume
+	PathMount      = "/mount"      // POST MountRequest: Mount
+	PathUmount     = "/umount"     // POST UmountRequest: []Mount, those that were taken away
+	PathResize     = "/resize"     // POST ResizeRequest: Volume
+	PathSet        = "/set"        // POST SetRequest: Volume
+	PathDelete     = "/delete"     // POST NameRequest: Volume
+	PathUndelete   = "/undelete"   // POST UndeleteRequest: Volume
+	PathPurge      = "/purge"      // POST NameRequest: Volume
+	PathGive       = "/give"       // POST GiveRequest: []Volume; sysadmin
+	PathReload     = "/reload"     // POST Empty: Empty; sysadmin
+	PathHookStart  = "/hook/start" // POST HookStart: Empty; the LXC hook
+)
+
+// Empty is the body of a request or an answer that says nothing more.
+type Empty struct{}
+
+// ServerInfo tells who answers and whom it takes the caller for.
+type ServerInfo struct {
+	Version string `json:"version"` // of the agent, as in the Debian package
+	API     string `json:"api"`
+	You     string `json:"you"` // the container's name, or "host"
+}
+
+// Values of [Volume.Kind], [Volume.Visibility], [Volume.Access] and [Volume.State].
+const (
+	KindDataset  = "dataset"  // visible to others, who may snapshot it
+	KindSnapshot = "snapshot" // has, or had, an origin
+	KindVolume   = "volume"
+
+	Hidden  = "hidden"
+	Visible = "visible"
+
+	AccessRW   = "rw"
+	AccessRO   = "ro"
+	AccessNone = "none"
+
+	StateLive  = "live"
+	StateNew   = "new" // being made in several steps
+	StateTrash = "trash"
+)
+
+// HostOwner is the owner of what belongs to no container.
+const HostOwner = "host"
+
+// HiddenOrigin stands in for an origin that the asker may not know.
+const HiddenOrigin = "-"
+
+// Volume is what an asker may know of a volume. Sizes are bytes.
+type Volume struct {
+	Name       string     `json:"name"`  // as the asker types it: NAME, or OWNER/NAME
+	Owner      string     `json:"owner"` // a container's name, or "host"
+	Kind       string     `json:"kind"`
+	Origin     string     `json:"origin,omitempty"` // as the asker types it, HiddenOrigin, or empty
+	Pool       string     `json:"pool"`
+	FS         string     `json:"fs,omitempty"`
+	Size       int64      `json:"size"`
+	Used       *int64     `json:"used,omitempty"` // bytes mapped, shared ones included; absent while inactive
+	Visibility string     `json:"visibility"`
+	Access     string     `json:"access"`
+	State      string     `json:"state"`
+	ReadOnly   bool       `json:"read_only,omitempty"` // the logical volume itself
+	Created    time.Time  `json:"created"`
+	Deleted    *time.Time `json:"deleted,omitempty"`
+	Expires    *time.Time `json:"expires,omitempty"`
+	Mounts     []Mount    `json:"mounts,omitempty"`
+	Holders    []Holder   `json:"holders,omitempty"` // only from PathVolume and in busy errors
+	ID         string     `json:"id"`
+	LV         string     `json:"lv,omitempty"` // VG/LV; only for the sysadmin
+	Orphan     bool       `json:"orphan,omitempty"`
+}
+
+// Mount is one place where a volume is mounted.
+type Mount struct {
+	Volume    string `json:"volume,omitempty"`
+	Container string `json:"container"` // "host", the asker's own name, or AnotherContainer
+	Path      string `json:"path,omitempty"`
+	ReadOnly  bool   `json:"read_only,omitempty"`
+	Already   bool   `json:"already,omitempty"` // it was mounted there before the request
+}
+
+// AnotherContainer stands for every container that is not the asker's.
+const AnotherContainer = "another container"
+
+// Holder is something that keeps a volume busy.
+type Holder struct {
+	Container string `json:"container"`
+	PID       int    `json:"pid,omitempty"` // as the asker sees it; 0 when it is not the asker's business
+	Command   string `json:"command,omitempty"`
+	Path      string `json:"path,omitempty"`
+}
+
+// CreateRequest asks for a new, empty volume with a file system.
+type CreateRequest struct {
+	Name    string `json:"name"`
+	Size    string `json:"size"`           // as people write it: 10G
+	FS      string `json:"fs,omitempty"`   // ext4 (default) or xfs
+	Pool    string `json:"pool,omitempty"` // default: the only, or the first, pool
+	Visible *bool  `json:"visible,omitempty"`
+	Mount   string `json:"mount,omitempty"` // an absolute path to mount it at, too
+	Owner   string `json:"owner,omitempty"` // sysadmin only
+}
+
+// SnapshotRequest asks for a writable snapshot of Source.
+type SnapshotRequest struct {
+	Source   string `json:"source"`
+	Name     string `json:"name,omitempty"` // default: made from the source's name and the date
+	Visible  *bool  `json:"visible,omitempty"`
+	Mount    string `json:"mount,omitempty"`
+	ReadOnly bool   `json:"read_only,omitempty"` // a read-only logical volume
+	Owner    string `json:"owner,omitempty"`     // sysadmin only
+}
+
+// MountRequest asks to have a volume mounted at Path.
+type MountRequest struct {
+	Name      string `json:"name"`
+	Path      string `json:"path"`
+	ReadOnly  bool   `json:"read_only,omitempty"`
+	Container string `json:"container,omitempty"` // sysadmin only; default the host itself
+}
+
+// UmountRequest names a volume, all of whose mounts in the asker's container go, or one mounted path.
+type UmountRequest struct {
+	Target    string `json:"target"`
+	Container string `json:"container,omitempty"` // sysadmin only; default the host itself
+}
+
+// ResizeRequest grows a volume and its file system.
+type ResizeRequest struct {
+	Name string `json:"name"`
+	Size string `json:"size"` // 20G, or +5G
+}
+
+// SetRequest changes what is not empty.
+type SetRequest struct {
+	Name       string `json:"name"`
+	Visibility string `json:"visibility,omitempty"`
+	Access     string `json:"access,omitempty"`
+}
+
+// NameRequest names one volume.
+type NameRequest struct {
+	Name string `json:"name"`
+}
+
+// UndeleteRequest brings a volume back from the trash.
+type UndeleteRequest struct {
+	Name string `json:"name"`
+	As   string `json:"as,omitempty"`
+}
+
+// GiveRequest hands every volume of one owner to another.
+type GiveRequest struct {
+	From string `json:"from"` // a container's name, NAME#TOKEN for an orphan, or "host"
+	To   string `json:"to"`
+}
+
+// HookStart is what the start-host hook says. PID is the container's init, not yet executed.
+type HookStart struct {
+	Name    string `json:"name"`
+	LXCPath string `json:"lxcpath"`
+	PID     int    `json:"pid"`
+}
+
+// Usage is what one owner uses of one pool, and may use. Sizes are bytes; a limit of 0 is none.
+type Usage struct {
+	Container    string `json:"container"`
+	Pool         string `json:"pool"`
+	Volumes      int    `json:"volumes"`
+	VolumesMax   int    `json:"volumes_max,omitempty"`
+	Snapshots    int    `json:"snapshots"`
+	SnapshotsMax int    `json:"snapshots_max,omitempty"`
+	Size         int64  `json:"size"` // sum of virtual sizes, trash included
+	SizeMax      int64  `json:"size_max,omitempty"`
+	Trash        int    `json:"trash"`
+}
+
+// Status is the sysadmin's overview.
+type Status struct {
+	Version    string   `json:"version"`
+	Since      string   `json:"since"` // when the agent started, RFC 3339
+	Pools      []Pool   `json:"pools"`
+	Containers int      `json:"containers"` // running and served
+	Volumes    int      `json:"volumes"`
+	Trash      int      `json:"trash"`
+	Problems   []string `json:"problems,omitempty"`
+}
+
+// Pool is the state of one thin pool. Sizes are bytes.
+type Pool struct {
+	Name            string  `json:"name"`
+	LV              string  `json:"lv"`
+	Size            int64   `json:"size"`
+	DataPercent     float64 `json:"data_percent"`
+	MetadataPercent float64 `json:"metadata_percent"`
+	Virtual         int64   `json:"virtual"` // sum of the volumes' sizes
+	GroupFree       int64   `json:"group_free"`
+	Problem         string  `json:"problem,omitempty"`
+}
+
+// Container is a container as the agent knows it.
+type Container struct {
+	Name       string `json:"name"`
+	LXCPath    string `json:"lxcpath"`
+	Token      string `json:"token"`
+	State      string `json:"state"` // running, starting or stopped
+	PID        int    `json:"pid,omitempty"`
+	Privileged bool   `json:"privileged"`
+	LLS        string `json:"lls"` // "ok", or why /lls does not work in it
+	Mounts     int    `json:"mounts"`
+}

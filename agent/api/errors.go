@@ -1,0 +1,116 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// Code classes an error; it is part of the protocol. [Code.Exit] gives the exit status that goes with it.
+type Code string
+
+// The codes. A client decides on these alone, never on a message.
+const (
+	Failed      Code = "failed"      // our fault, or the machine's
+	Malformed   Code = "malformed"   // a name, size or option that cannot be read
+	NotFound    Code = "not-found"   // it is not there, or not the asker's to know
+	Busy        Code = "busy"        // somebody uses it, or is changing it
+	Denied      Code = "denied"      // policy or rights say no
+	Full        Code = "full"        // a quota or a pool has no room
+	Unreachable Code = "unreachable" // no agent answers; made by the client
+	NeedsAdmin  Code = "needs-admin" // only the sysadmin can mend this
+	Exists      Code = "exists"      // the name is taken
+	BadPath     Code = "bad-path"    // the mount path cannot be used
+	Interrupted Code = "interrupted" // the agent stopped in the middle; made by the client
+)
+
+type codeFacts struct {
+	exit, status int
+	hint         string
+}
+
+// facts is the one table of the codes: exit status, HTTP status and the hint for an error that brings none.
+func facts() map[Code]codeFacts {
+	return map[Code]codeFacts{
+		Failed:      {1, http.StatusInternalServerError, "ask the host's sysadmin to look at: journalctl -u lls-agent"},
+		Malformed:   {2, http.StatusBadRequest, "see: lls --help"},
+		NotFound:    {10, http.StatusNotFound, "see what there is: lls list --all"},
+		Busy:        {11, http.StatusConflict, "see who uses it: lls info NAME"},
+		Denied:      {12, http.StatusForbidden, "see what you may do with it: lls info NAME"},
+		Full:        {13, http.StatusInsufficientStorage, "see what you use: lls usage"},
+		Unreachable: {14, http.StatusServiceUnavailable, "the LLS agent on the host does not answer; ask the sysadmin to look at: systemctl status lls-agent"},
+		NeedsAdmin:  {15, http.StatusServiceUnavailable, "ask the host's sysadmin to run: lls-agent doctor"},
+		Exists:      {16, http.StatusConflict, "choose another name, or see what there is: lls list --all"},
+		BadPath:     {17, http.StatusUnprocessableEntity, "give an existing directory of this container: mkdir -p /data"},
+		Interrupted: {14, http.StatusServiceUnavailable, "see whether it was done: lls list"},
+	}
+}
+
+// Codes lists every code, in no order.
+func Codes() []Code {
+	var all []Code
+	for c := range facts() {
+		all = append(all, c)
+	}
+	return all
+}
+
+// Exit is the exit status of a command that ends with this code; an unknown code is 1.
+func (c Code) Exit() int {
+	if f, ok := facts()[c]; ok {
+		return f.exit
+	}
+	return facts()[Failed].exit
+}
+
+// HTTPStatus is the status of an answer that is this error.
+func (c Code) HTTPStatus() int {
+	if f, ok := facts()[c]; ok {
+		return f.status
+	}
+	return http.StatusInternalServerError
+}
+
+// Hint is what to type next after an error with this code that brings no hint of its own.
+func (c Code) Hint() string { return facts()[c].hint }
+
+// Error is a failure as it crosses the socket. Message reads "cannot VERB OBJECT: why" and names nothing of the host;
+// Hint says what to type.
+type Error struct {
+	Code    Code     `json:"code"`
+	Message string   `json:"message"`
+	Hint    string   `json:"hint,omitempty"`
+	Holders []Holder `json:"holders,omitempty"` // who makes it busy
+	// Detail is for the agent's journal and the sysadmin: it never crosses a container's socket.
+	Detail error `json:"-"`
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Unwrap gives the inner cause, so that errors.Is sees through.
+func (e *Error) Unwrap() error { return e.Detail }
+
+// Errorf makes an error of this code; the hint is the code's own.
+func Errorf(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Hint: code.Hint()}
+}
+
+// WithHint gives e another hint and returns it.
+func (e *Error) WithHint(format string, args ...any) *Error {
+	e.Hint = fmt.Sprintf(format, args...)
+	return e
+}
+
+// Because keeps the inner cause for the journal and returns e.
+func (e *Error) Because(err error) *Error {
+	e.Detail = err
+	return e
+}
+
+// AsError finds the Error in err's chain; anything else becomes a Failed one.
+func AsError(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	return Errorf(Failed, "%s", err.Error()).Because(err)
+}
