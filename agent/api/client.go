@@ -1,15 +1,14 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"net/url"
+	"syscall"
+	"time"
 )
 
 // Line is one line of the answer to a POST: any number of Progress lines, then one Result or one Error.
@@ -19,55 +18,46 @@ type Line struct {
 	Error    *Error          `json:"error,omitempty"`
 }
 
-// maxAnswer bounds what the client reads of one answer: a list of ten thousand volumes is about 5 MB.
-const maxAnswer = 64 << 20
+const (
+	// maxAnswer bounds what the client reads of one answer: a list of ten thousand volumes is about 5 MB.
+	maxAnswer = 64 << 20
+	// getTimeout is how long an answer may take that only tells.
+	getTimeout = time.Minute
+)
 
 // Client speaks to one agent. Make it with [Dial]; it needs no closing.
 type Client struct {
-	http   *http.Client
 	socket string
 	// Progress, when set, is told of each step of long work.
 	Progress func(text string)
 }
 
 // Dial makes a client of the agent at socket. Nothing is sent yet.
-func Dial(socket string) *Client {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", socket)
-	}
-	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
-		DialContext: dial, DisableKeepAlives: true, DisableCompression: true,
-	}}}
-}
+func Dial(socket string) *Client { return &Client{socket: socket} }
 
-// Get asks for what path tells and decodes it into out. The error is an *[Error], or ctx's.
+// Get asks for what path tells and decodes it into out. The error is an *[Error], or the cause of
+// ctx's end.
 func (c *Client) Get(ctx context.Context, path string, query url.Values, out any) error {
-	u := c.url(path)
+	late := Errorf(Unreachable, "cannot ask the agent: it did not answer in %v", getTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, getTimeout, late)
+	defer cancel()
+	target := "/" + Version + path
 	if len(query) > 0 {
-		u += "?" + query.Encode()
+		target += "?" + query.Encode()
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
-	if err != nil {
-		return fmt.Errorf("cannot ask the agent: %w", err)
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return c.unreachable(ctx, err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	dec := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer))
-	if resp.StatusCode != http.StatusOK {
-		var line Line
-		if err := dec.Decode(&line); err != nil || line.Error == nil {
-			return Errorf(Failed, "cannot read the agent's answer: HTTP status %d", resp.StatusCode)
+	return c.exchange(ctx, "GET", target, nil, func(status int, dec *json.Decoder) error {
+		if status != 200 {
+			var line Line
+			if err := dec.Decode(&line); err != nil || line.Error == nil {
+				return unreadable(status)
+			}
+			return line.Error
 		}
-		return line.Error
-	}
-	if err := dec.Decode(out); err != nil {
-		return c.cut(ctx, err)
-	}
-	return nil
+		if err := dec.Decode(out); err != nil {
+			return cut(ctx, err)
+		}
+		return nil
+	})
 }
 
 // Post has the agent do what path says with in, and decodes the result into out, which may be nil. The error is an
@@ -77,57 +67,75 @@ func (c *Client) Post(ctx context.Context, path string, in, out any) error {
 	if err != nil {
 		return fmt.Errorf("cannot ask the agent: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url(path), bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("cannot ask the agent: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return c.unreachable(ctx, err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	dec := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer))
-	for {
-		var line Line
-		if err := dec.Decode(&line); err != nil {
-			return c.cut(ctx, err)
-		}
-		switch {
-		case line.Error != nil:
-			return line.Error
-		case line.Result != nil:
-			if out == nil {
+	return c.exchange(ctx, "POST", "/"+Version+path, body, func(status int, dec *json.Decoder) error {
+		for {
+			var line Line
+			if err := dec.Decode(&line); err != nil {
+				if status != 200 && ctx.Err() == nil {
+					return unreadable(status)
+				}
+				return cut(ctx, err)
+			}
+			switch {
+			case line.Error != nil:
+				return line.Error
+			case line.Result != nil:
+				if out == nil {
+					return nil
+				}
+				if err := json.Unmarshal(line.Result, out); err != nil {
+					return Errorf(Failed, "cannot read the agent's answer: %v", err)
+				}
 				return nil
+			case c.Progress != nil:
+				c.Progress(line.Progress)
 			}
-			if err := json.Unmarshal(line.Result, out); err != nil {
-				return Errorf(Failed, "cannot read the agent's answer: %v", err)
-			}
-			return nil
-		case c.Progress != nil:
-			c.Progress(line.Progress)
 		}
-	}
+	})
 }
 
-func (c *Client) url(path string) string { return "http://lls/" + Version + path }
-
-// unreachable tells a dead agent from a caller who gave up.
-func (c *Client) unreachable(ctx context.Context, err error) error {
+// exchange sends one request on a connection of its own and has read take the answer's body.
+func (c *Client) exchange(ctx context.Context, method, target string, body []byte, read func(int, *json.Decoder) error) error {
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
-		return Errorf(Unreachable, "cannot reach the agent at %s: %v", c.socket, op.Err).Because(err)
+	conn, err := connect(c.socket)
+	if err != nil {
+		return c.unreachable(err)
 	}
-	return c.cut(ctx, err)
+	defer func() { _ = conn.Close() }()
+	// A ctx that ends makes every read and write fail at once; cut then answers with ctx's own error.
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	// An agent that refuses the request unread has answered before it closed: what it said is still to be read.
+	if err := writeRequest(conn, method, target, body); err != nil && !errors.Is(err, syscall.EPIPE) {
+		return cut(ctx, err)
+	}
+	status, answer, err := readHead(conn)
+	if err != nil {
+		return cut(ctx, err)
+	}
+	return read(status, json.NewDecoder(io.LimitReader(answer, maxAnswer)))
 }
 
-// cut is the error of an answer that ended too early: the work may or may not have been done.
-func (c *Client) cut(ctx context.Context, err error) error {
+// unreachable is the error of a request that was never sent.
+func (c *Client) unreachable(err error) error {
+	if errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) {
+		return Errorf(Denied, "cannot reach the agent at %s: %v", c.socket, err).Because(err).
+			WithHint("run it as root, or ask the sysadmin to name your group in lls.toml")
+	}
+	return Errorf(Unreachable, "cannot reach the agent at %s: %v", c.socket, err).Because(err)
+}
+
+// cut is the error of an answer that ended too early: the work may or may not have been done. It tells a dead agent
+// from a caller who gave up.
+func cut(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	return Errorf(Interrupted, "cannot tell whether it was done: the agent stopped in the middle").Because(err)
+}
+
+func unreadable(status int) error {
+	return Errorf(Failed, "cannot read the agent's answer: HTTP status %d", status)
 }

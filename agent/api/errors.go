@@ -3,7 +3,6 @@ package api
 import (
 	"errors"
 	"fmt"
-	"net/http"
 )
 
 // Code classes an error; it is part of the protocol. [Code.Exit] gives the exit status that goes with it.
@@ -29,20 +28,21 @@ type codeFacts struct {
 	hint         string
 }
 
-// facts is the one table of the codes: exit status, HTTP status and the hint for an error that brings none.
+// facts is the one table of the codes: exit status, HTTP status (in numbers, because the client does without net/http)
+// and the hint for an error that brings none.
 func facts() map[Code]codeFacts {
 	return map[Code]codeFacts{
-		Failed:      {1, http.StatusInternalServerError, "ask the host's sysadmin to look at: journalctl -u lls-agent"},
-		Malformed:   {2, http.StatusBadRequest, "see: lls --help"},
-		NotFound:    {10, http.StatusNotFound, "see what there is: lls list --all"},
-		Busy:        {11, http.StatusConflict, "see who uses it: lls info NAME"},
-		Denied:      {12, http.StatusForbidden, "see what you may do with it: lls info NAME"},
-		Full:        {13, http.StatusInsufficientStorage, "see what you use: lls usage"},
-		Unreachable: {14, http.StatusServiceUnavailable, "the LLS agent on the host does not answer; ask the sysadmin to look at: systemctl status lls-agent"},
-		NeedsAdmin:  {15, http.StatusServiceUnavailable, "ask the host's sysadmin to run: lls-agent doctor"},
-		Exists:      {16, http.StatusConflict, "choose another name, or see what there is: lls list --all"},
-		BadPath:     {17, http.StatusUnprocessableEntity, "give an existing directory of this container: mkdir -p /data"},
-		Interrupted: {14, http.StatusServiceUnavailable, "see whether it was done: lls list"},
+		Failed:      {1, 500, "ask the host's sysadmin to look at: journalctl -u lls-agent"},
+		Malformed:   {2, 400, "see: lls --help"},
+		NotFound:    {10, 404, "see what there is: lls list --all"},
+		Busy:        {11, 409, "see who uses it: lls info NAME"},
+		Denied:      {12, 403, "see what you may do with it: lls info NAME"},
+		Full:        {13, 507, "see what you use: lls usage"},
+		Unreachable: {14, 503, "the LLS agent on the host does not answer; ask the sysadmin to look at: systemctl status lls-agent"},
+		NeedsAdmin:  {15, 503, "ask the host's sysadmin to run: lls-agent doctor"},
+		Exists:      {16, 409, "choose another name, or see what there is: lls list --all"},
+		BadPath:     {17, 422, "give an existing directory of this container: mkdir -p /data"},
+		Interrupted: {14, 503, "see whether it was done: lls list"},
 	}
 }
 
@@ -68,7 +68,7 @@ func (c Code) HTTPStatus() int {
 	if f, ok := facts()[c]; ok {
 		return f.status
 	}
-	return http.StatusInternalServerError
+	return 500
 }
 
 // Hint is what to type next after an error with this code that brings no hint of its own.
