@@ -1,0 +1,52 @@
+package lvm
+
+import (
+	"context"
+	"time"
+
+	"lls/internal/run"
+)
+
+// How long LVM may go on after it was told to end, before its caller gives up.
+// A change under way blocks the signal until it is complete.
+const (
+	reportGrace = 2 * time.Second
+	changeGrace = 20 * time.Second
+)
+
+// A report of thousands of volumes is some megabytes.
+const reportLimit = 64 << 20
+
+// lvm runs one LVM command that only reads.
+func (h *Host) read(ctx context.Context, command string, args ...string) (run.Result, error) {
+	return h.lvm(ctx, reportGrace, command, "report{time_format=\"%s\"}", args)
+}
+
+// change runs one LVM command that changes something.
+func (h *Host) change(ctx context.Context, command string, args ...string) error {
+	_, err := h.lvm(ctx, changeGrace, command, "backup{backup=0 archive=0}", args)
+	return err
+}
+
+func (h *Host) lvm(ctx context.Context, grace time.Duration, command, config string, args []string) (run.Result, error) {
+	if h.opts.ConfigExtra != "" {
+		config += " " + h.opts.ConfigExtra
+	}
+	argv := []string{command, "--config", config}
+	for _, d := range h.opts.Devices {
+		argv = append(argv, "--devices", d)
+	}
+	return h.run.Run(ctx, run.Cmd{
+		Name:   "lvm",
+		Args:   append(argv, args...),
+		Limit:  reportLimit,
+		Grace:  grace,
+		NoKill: true,
+	})
+}
+
+// operand names a volume for LVM.
+func operand(vg VG, name Name) string { return string(vg) + "/" + string(name) }
+
+// bytesArg writes a size for -L and -V.
+func bytesArg(s Size) string { return formatInt(int64(s)) + "b" }
