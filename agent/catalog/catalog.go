@@ -1,0 +1,137 @@
+package catalog
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"lls/lvm"
+)
+
+// Errors of Find.
+var (
+	ErrNotFound  = errors.New("there is no such volume")
+	ErrAmbiguous = errors.New("several owners have that name")
+)
+
+// Catalog is every volume of ours in one report. It is never changed: a new report makes a new one.
+type Catalog struct {
+	Records []*Record // sorted by owner and name
+	Odd     []error   // volumes with a tag of ours that cannot be read
+	byID    map[ID]*Record
+}
+
+// New reads the tags of all volumes of the groups.
+func New(groups []lvm.Group) *Catalog {
+	c := &Catalog{byID: map[ID]*Record{}}
+	for _, g := range groups {
+		for _, v := range slices.Concat(g.Volumes, g.Others) {
+			if !Managed(v) {
+				continue
+			}
+			r, err := FromVolume(v)
+			if err != nil {
+				c.Odd = append(c.Odd, err)
+				continue
+			}
+			c.Records = append(c.Records, r)
+			c.byID[r.ID] = r
+		}
+	}
+	slices.SortFunc(c.Records, func(a, b *Record) int {
+		return strings.Compare(a.Owner.String()+"/"+string(a.LV.Name), b.Owner.String()+"/"+string(b.LV.Name))
+	})
+	return c
+}
+
+// ByID finds a volume, in whatever state; nil when there is none.
+func (c *Catalog) ByID(id ID) *Record { return c.byID[id] }
+
+// Find resolves what asker typed, among the live volumes or, with trash, among the deleted ones (the latest wins). Those that
+// the asker may not know are not there. Errors are ErrNotFound and ErrAmbiguous.
+func (c *Catalog) Find(asker Asker, ref Ref, trash bool) (*Record, error) {
+	for _, owners := range c.candidates(asker, ref) {
+		r, err := c.one(asker, owners, ref.Name, trash)
+		if r != nil || err != nil {
+			return r, err
+		}
+	}
+	return nil, ErrNotFound
+}
+
+// candidates are the owners that a reference may mean, in the order they are tried.
+func (c *Catalog) candidates(asker Asker, ref Ref) [][]Owner {
+	if ref.Owner == "" {
+		if asker.Admin {
+			return [][]Owner{{Host()}}
+		}
+		return [][]Owner{{asker.Owner}, {Host()}}
+	}
+	if !asker.Admin && (ref.Owner == asker.Owner.Name || ref.Owner == asker.Owner.String()) {
+		return [][]Owner{{asker.Owner}}
+	}
+	if ref.Owner == Host().Name {
+		return [][]Owner{{Host()}}
+	}
+	return [][]Owner{c.OwnersCalled(ref.Owner)}
+}
+
+// OwnersCalled are the owners of volumes that have this name, or this NAME#TOKEN; the host is one of them only by its word.
+func (c *Catalog) OwnersCalled(name string) []Owner {
+	var found []Owner
+	for _, r := range c.Records {
+		if (r.Owner.Name == name || r.Owner.String() == name) && !slices.Contains(found, r.Owner) {
+			found = append(found, r.Owner)
+		}
+	}
+	return found
+}
+
+func (c *Catalog) one(asker Asker, owners []Owner, name Name, trash bool) (*Record, error) {
+	var found *Record
+	for _, r := range c.Records {
+		if r.Name != name || !slices.Contains(owners, r.Owner) || !r.Known(asker) {
+			continue
+		}
+		if (trash && r.State != Trash) || (!trash && r.State != Live) {
+			continue
+		}
+		if found != nil && found.Owner != r.Owner {
+			return nil, fmt.Errorf("%w; use NAME#TOKEN/%s, as lls-agent containers shows the tokens", ErrAmbiguous, name)
+		}
+		if found == nil || r.Deleted.After(found.Deleted) {
+			found = r
+		}
+	}
+	return found, nil
+}
+
+// Taken finds what stands in the way of owner's having a volume called name: a live one, or one being made.
+func (c *Catalog) Taken(owner Owner, name Name) *Record {
+	for _, r := range c.Records {
+		if r.Owner == owner && r.Name == name && r.State != Trash {
+			return r
+		}
+	}
+	return nil
+}
+
+// Shown is how asker names the volume: what Find resolves to it, as long as it lives.
+func (c *Catalog) Shown(asker Asker, r *Record) string {
+	name := string(r.Name)
+	switch {
+	case asker.Admin && r.Owner.IsHost():
+		return name
+	case !asker.Admin && r.Owner == asker.Owner:
+		return name
+	case r.Owner.IsHost():
+		if c.Taken(asker.Owner, r.Name) != nil {
+			return Host().Name + "/" + name
+		}
+		return name
+	case len(c.OwnersCalled(r.Owner.Name)) > 1 || r.Owner.Name == Host().Name:
+		return r.Owner.String() + "/" + name
+	}
+	return r.Owner.Name + "/" + name
+}
