@@ -25,9 +25,9 @@ type State string
 
 // The states. Everything but Making was finished in one LVM command.
 const (
-	New   State = "new" // being made in several steps; start-up takes it away
-	Live  State = "live"
-	Trash State = "trash"
+	Making State = "new" // being made in several steps; start-up takes it away
+	Live   State = "live"
+	Trash  State = "trash"
 )
 
 // Record is a volume in LLS's words. What is not in LV comes from, and goes to, its tags.
