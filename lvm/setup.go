@@ -165,7 +165,7 @@ func (w *writer) createPool(ctx context.Context, c CreatePool) error {
 	if err != nil {
 		return err
 	}
-	c, err = c.complete(g)
+	c, err = c.Complete(g)
 	if err != nil {
 		return err
 	}
@@ -183,8 +183,9 @@ func (w *writer) createPool(ctx context.Context, c CreatePool) error {
 	}, "lvcreate", args...)
 }
 
-// complete fills in what was left to us.
-func (c CreatePool) complete(g Group) (CreatePool, error) {
+// Complete fills in the sizes that were left open, and refuses a pool that does
+// not fit into the group as it is.
+func (c CreatePool) Complete(g Group) (CreatePool, error) {
 	if c.Size == 0 && (c.Percent < 1 || c.Percent > 100) || c.Size < 0 || c.Size > MaxSize {
 		return c, fmt.Errorf("%d bytes or %d percent: %w", int64(c.Size), c.Percent, ErrBadSize)
 	}
