@@ -1,0 +1,3 @@
+package main
+
+func attachMain(args []string) int { return 0 }

@@ -1,0 +1,3 @@
+package main
+
+func containerMain(args []string) error { return nil }
