@@ -1,0 +1,137 @@
+// Package container knows which LXC containers a host has: their directories, the token that makes each one itself, and, through
+// liblxc, the init process of those that run.
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/lxc/go-lxc"
+
+	"lls/agent/catalog"
+)
+
+// Errors a caller decides on.
+var (
+	ErrNone       = errors.New("there is no such container")
+	ErrNotRunning = errors.New("the container is not running")
+	ErrSilent     = errors.New("liblxc does not answer about the container")
+)
+
+// maxSilent bounds the calls into liblxc that never returned: a monitor that hangs would hold one thread a question.
+const maxSilent = 16
+
+// Path is a directory of containers, with the label that stands before their names.
+type Path struct{ Dir, Label string }
+
+// Container is one container's place on the host.
+type Container struct {
+	Dir   string // the lxcpath
+	Base  string // its directory's name there
+	Owner catalog.Owner
+}
+
+// Key names the container for as long as the host runs: it is its lxcpath and name, in few characters that a path may hold.
+func (c Container) Key() string { return key(c.Dir, c.Base) }
+
+// Host finds containers.
+type Host struct {
+	silent chan struct{} // one element for each call into liblxc that is under way
+}
+
+// NewHost makes a Host.
+func NewHost() *Host { return &Host{silent: make(chan struct{}, maxSilent)} }
+
+// List finds the containers below paths that a configuration defines, running or not. A directory that is being made or that
+// cannot be read is left out; the errors say which of the paths themselves could not be read.
+func (h *Host) List(paths []Path) ([]Container, error) {
+	var all []Container
+	var errs []error
+	for _, p := range paths {
+		entries, err := os.ReadDir(p.Dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("cannot list containers: %w", err))
+		}
+		for _, e := range entries {
+			if c, err := find(p, e.Name()); err == nil {
+				all = append(all, c)
+			}
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+// Find looks one container up and gives it a token when it has none.
+func (h *Host) Find(paths []Path, dir, base string) (Container, error) {
+	i := slices.IndexFunc(paths, func(p Path) bool { return p.Dir == dir })
+	if i < 0 {
+		return Container{}, fmt.Errorf("cannot serve container %s: %s is no lxcpath of lls.toml: %w", base, dir, ErrNone)
+	}
+	return find(paths[i], base)
+}
+
+func find(p Path, base string) (Container, error) {
+	if base == "" || base[0] == '.' || strings.ContainsRune(base, '/') {
+		return Container{}, fmt.Errorf("cannot find container %q: %w", base, ErrNone)
+	}
+	dir := filepath.Join(p.Dir, base)
+	if fi, err := os.Stat(filepath.Join(dir, "config")); err != nil || !fi.Mode().IsRegular() {
+		return Container{}, fmt.Errorf("cannot find container %q: %w", base, ErrNone)
+	}
+	// liblxc takes a directory with this file for one that is being created, and may destroy it when asked about it.
+	if _, err := os.Lstat(filepath.Join(dir, "partial")); err == nil {
+		return Container{}, fmt.Errorf("cannot find container %q, which is being created: %w", base, ErrNone)
+	}
+	token, err := tokenOf(dir)
+	if err != nil {
+		return Container{}, fmt.Errorf("cannot serve container %s: %w", base, err)
+	}
+	name := base
+	if p.Label != "" {
+		name = p.Label + ":" + base
+	}
+	return Container{Dir: p.Dir, Base: base, Owner: catalog.Owner{Name: name, Token: token}}, nil
+}
+
+// Init asks liblxc for the init process of a running container. Errors are ErrNotRunning, ErrSilent, or ctx's. It must not be called
+// while the container's start-host hook runs: its monitor does not answer then.
+func (h *Host) Init(ctx context.Context, c Container) (int, error) {
+	select {
+	case h.silent <- struct{}{}:
+	default:
+		return 0, fmt.Errorf("cannot ask for the init of container %s: too many questions hang: %w", c.Base, ErrSilent)
+	}
+	type answer struct {
+		pid int
+		err error
+	}
+	// The goroutine outlives a caller who gives up; h.silent counts it until liblxc returns.
+	done := make(chan answer, 1)
+	go func() {
+		defer func() { <-h.silent }()
+		lc, err := lxc.NewContainer(c.Base, c.Dir)
+		if err != nil {
+			done <- answer{0, err}
+			return
+		}
+		defer func() { _ = lc.Release() }()
+		done <- answer{lc.InitPid(), nil}
+	}()
+	select {
+	case <-ctx.Done():
+		return 0, fmt.Errorf("cannot ask for the init of container %s: %w: %w", c.Base, ErrSilent, ctx.Err())
+	case a := <-done:
+		if a.err != nil {
+			return 0, fmt.Errorf("cannot ask for the init of container %s: %w", c.Base, a.err)
+		}
+		if a.pid < 1 {
+			return 0, ErrNotRunning
+		}
+		return a.pid, nil
+	}
+}
