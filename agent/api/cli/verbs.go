@@ -1,0 +1,298 @@
+package cli
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"lls/agent/api"
+)
+
+// Side is whose program the volume commands are for.
+type Side int
+
+// A container's users see their container; the sysadmin sees the host and every container.
+const (
+	Container Side = iota
+	Host
+)
+
+// Volumes gives the commands on volumes, which both programs have, in the order of a help text.
+func Volumes(side Side) []Command {
+	return []Command{
+		list(side), info(side), usageOf(side), create(side), snapshot(side), mount(side), umount(side),
+		resize(), set(), remove(), undelete(), purge(),
+	}
+}
+
+// pick gives what fits the side.
+func pick[T any](side Side, container, host T) T {
+	if side == Host {
+		return host
+	}
+	return container
+}
+
+// ownership are the flags that say whose a new volume is and who sees it: a container's is hidden unless told
+// otherwise, the host's visible.
+func ownership(side Side) []Flag {
+	return pick(side,
+		[]Flag{
+			{Name: "visible", Help: "let other containers see it, and snapshot it"},
+			{Name: "mount", Value: "PATH", Help: "mount it at this directory, too"},
+		},
+		[]Flag{
+			{Name: "owner", Value: "CONTAINER", Help: "make it this container's instead of the host's"},
+			{Name: "hidden", Help: "let no other container see it"},
+		})
+}
+
+// visibility is what was said about it, if anything.
+func (c *Call) visibility() *bool {
+	yes := c.Has("visible")
+	if !yes && !c.Has("hidden") {
+		return nil
+	}
+	return &yes
+}
+
+// mountPath is the absolute path of --mount, or nothing.
+func (c *Call) mountPath() (string, error) {
+	if !c.Has("mount") {
+		return "", nil
+	}
+	return c.abs(c.Flag("mount"))
+}
+
+func create(side Side) Command {
+	flags := []Flag{
+		{Name: "size", Value: "SIZE", Help: "how big: 500M, 100G, 2T (powers of 1024)", Needed: true},
+		{Name: "fs", Value: "TYPE", Values: []string{"ext4", "xfs"}, Help: "its file system (ext4)"},
+		{Name: "pool", Value: "POOL", Help: "the pool to take it from"},
+	}
+	return Command{
+		Name: "create", Operands: "NAME", Min: 1, Max: 1, Flags: append(flags, ownership(side)...),
+		Short: "make a new, empty volume with a file system",
+		Examples: pick(side,
+			[]Example{
+				{"create scratch --size 100G", "100 GiB with ext4"},
+				{"create scratch --size 100G --fs xfs --mount /data", "with xfs, and mounted"},
+			},
+			[]Example{
+				{"create genomes --size 2T", "a dataset that every container may snapshot"},
+				{"create scratch --size 100G --owner web1", "a volume of container web1"},
+			}),
+		Run: func(ctx context.Context, c *Call) error {
+			path, err := c.mountPath()
+			if err != nil {
+				return err
+			}
+			var v api.Volume
+			if err := c.Post(ctx, api.PathCreate, api.CreateRequest{
+				Name: c.Operand(0), Size: c.Flag("size"), FS: c.Flag("fs"), Pool: c.Flag("pool"),
+				Visible: c.visibility(), Mount: path, Owner: c.Flag("owner"),
+			}, &v); err != nil {
+				return err
+			}
+			what := " is a new volume of "
+			if v.FS != "" {
+				what = " is a new " + v.FS + " volume of "
+			}
+			return c.Show(v, v.Name+what+Size(v.Size)+mountedAt(v))
+		},
+	}
+}
+
+func snapshot(side Side) Command {
+	flags := append(ownership(side), Flag{Name: "ro", Help: "make it read-only for ever, itself included"})
+	return Command{
+		Name: "snapshot", Operands: "SOURCE [NAME]", Min: 1, Max: 2, Flags: flags,
+		Short: "make a writable snapshot of a volume; without NAME, a name is made from SOURCE and the date",
+		Examples: pick(side,
+			[]Example{
+				{"snapshot genomes mine --mount /data", "a snapshot of the dataset genomes, mounted"},
+				{"snapshot web2/build", "of another container's visible volume"},
+			},
+			[]Example{
+				{"snapshot genomes before-update --hidden", "of the host's volume genomes"},
+				{"snapshot genomes mine --owner web1", "a snapshot that belongs to container web1"},
+			}),
+		Run: func(ctx context.Context, c *Call) error {
+			path, err := c.mountPath()
+			if err != nil {
+				return err
+			}
+			var v api.Volume
+			if err := c.Post(ctx, api.PathSnapshot, api.SnapshotRequest{
+				Source: c.Operand(0), Name: c.Operand(1), Visible: c.visibility(), Mount: path,
+				ReadOnly: c.Has("ro"), Owner: c.Flag("owner"),
+			}, &v); err != nil {
+				return err
+			}
+			return c.Show(v, v.Name+" is a "+readOnly(v.ReadOnly)+"snapshot of "+c.Operand(0)+mountedAt(v))
+		},
+	}
+}
+
+func resize() Command {
+	return Command{
+		Name: "resize", Operands: "NAME SIZE|+SIZE", Min: 2, Max: 2,
+		Short: "grow a volume and its file system, mounted or not",
+		Examples: []Example{
+			{"resize scratch 200G", "to 200 GiB"},
+			{"resize scratch +50G", "by 50 GiB"},
+		},
+		Run: func(ctx context.Context, c *Call) error {
+			var v api.Volume
+			if err := c.Post(ctx, api.PathResize, api.ResizeRequest{Name: c.Operand(0), Size: c.Operand(1)}, &v); err != nil {
+				return err
+			}
+			return c.Show(v, v.Name+" has "+Size(v.Size)+" now")
+		},
+	}
+}
+
+func set() Command {
+	return Command{
+		Name: "set", Operands: "NAME", Min: 1, Max: 1,
+		Short: "say who sees a volume, and how others may mount it",
+		Flags: []Flag{
+			{Name: "visibility", Value: "WHO", Values: []string{api.Visible, api.Hidden}, Help: "whether others see it, and may snapshot it"},
+			{Name: "access", Value: "HOW", Values: []string{api.AccessRW, api.AccessRO, api.AccessNone}, Help: "how others may mount it while it is visible"},
+		},
+		Examples: []Example{
+			{"set build --visibility visible", "others see it"},
+			{"set build --visibility hidden", "while it is under construction"},
+			{"set build --access ro", "others may mount it, read-only"},
+		},
+		Run: func(ctx context.Context, c *Call) error {
+			if c.Flag("visibility") == "" && c.Flag("access") == "" {
+				return api.Errorf(api.Malformed, "cannot set %s: nothing to change was given", c.Operand(0)).
+					WithHint("try: %s", c.Hint("set", c.Operand(0), "--visibility", api.Visible))
+			}
+			var v api.Volume
+			if err := c.Post(ctx, api.PathSet, api.SetRequest{
+				Name: c.Operand(0), Visibility: c.Flag("visibility"), Access: c.Flag("access"),
+			}, &v); err != nil {
+				return err
+			}
+			return c.Show(v, v.Name+" is "+v.Visibility+" now, access of others "+v.Access)
+		},
+	}
+}
+
+func remove() Command {
+	return Command{
+		Name: "delete", Operands: "NAME ...", Min: 1, Max: -1,
+		Short: "move volumes to the trash",
+		Examples: []Example{
+			{"delete mine", "undelete brings it back"},
+			{"delete mine old other", "goes on after a failure"},
+		},
+		Run: func(ctx context.Context, c *Call) error {
+			done := []api.Volume{}
+			var first error
+			for _, name := range c.Operands {
+				var v api.Volume
+				one := *c
+				one.Operands = []string{name}
+				if err := one.Post(ctx, api.PathDelete, api.NameRequest{Name: name}, &v); err != nil {
+					one.report(ctx, err)
+					if first == nil {
+						first = reported{err}
+					}
+					if ctx.Err() != nil {
+						break
+					}
+					continue
+				}
+				done = append(done, v)
+				if !c.json {
+					line := v.Name + " is in the trash"
+					if v.Expires != nil {
+						line += " until " + date(*v.Expires)
+					}
+					_ = c.Show(nil, line+"; to have it back: "+c.Hint("undelete", v.Name))
+				}
+			}
+			if c.json {
+				if err := c.Show(done); err != nil {
+					return err
+				}
+			}
+			return first
+		},
+	}
+}
+
+func undelete() Command {
+	return Command{
+		Name: "undelete", Operands: "NAME", Min: 1, Max: 1,
+		Short: "bring a volume back from the trash",
+		Flags: []Flag{{Name: "as", Value: "NEW", Help: "under another name"}},
+		Examples: []Example{
+			{"list --all", "the trash, too"},
+			{"undelete mine", "under its old name"},
+			{"undelete mine --as mine-old", "where the old name is taken"},
+		},
+		Run: func(ctx context.Context, c *Call) error {
+			var v api.Volume
+			if err := c.Post(ctx, api.PathUndelete, api.UndeleteRequest{Name: c.Operand(0), As: c.Flag("as")}, &v); err != nil {
+				return err
+			}
+			return c.Show(v, v.Name+" is back")
+		},
+	}
+}
+
+func purge() Command {
+	return Command{
+		Name: "purge", Operands: "NAME", Min: 1, Max: 1,
+		Short:    "destroy a volume of the trash for ever",
+		Flags:    []Flag{{Name: "yes", Help: "do not ask"}},
+		Examples: []Example{{"delete mine", "first to the trash"}, {"purge mine --yes", "and gone"}},
+		Run: func(ctx context.Context, c *Call) error {
+			name := c.Operand(0)
+			if !c.Has("yes") {
+				yes, asked := c.confirm(ctx, "Destroy "+name+" and all that is in it, for ever?")
+				switch {
+				case !asked:
+					return api.Errorf(api.Malformed, "cannot purge %s: nobody is there to confirm it", name).
+						WithHint("if you mean it: %s", c.Hint("purge", name, "--yes"))
+				case !yes:
+					return api.Errorf(api.Failed, "cannot purge %s: you did not say yes", name).
+						WithHint("it is where it was: %s", c.Hint("list", "--all"))
+				}
+			}
+			var v api.Volume
+			if err := c.Post(ctx, api.PathPurge, api.NameRequest{Name: name}, &v); err != nil {
+				return err
+			}
+			return c.Show(v, name+" is gone for ever")
+		},
+	}
+}
+
+// mountedAt ends a sentence with where v is mounted, if it is.
+func mountedAt(v api.Volume) string {
+	var paths []string
+	for _, m := range v.Mounts {
+		if m.Path != "" {
+			paths = append(paths, m.Path)
+		}
+	}
+	if len(paths) == 0 {
+		return ""
+	}
+	return ", mounted at " + strings.Join(paths, " and ")
+}
+
+func readOnly(ro bool) string {
+	if ro {
+		return "read-only "
+	}
+	return ""
+}
+
+// dateIn is a date and how far off it is.
+func dateIn(t time.Time, now time.Time) string { return date(t) + " (" + until(&t, now) + ")" }

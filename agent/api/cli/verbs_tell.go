@@ -1,0 +1,209 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"lls/agent/api"
+)
+
+func list(side Side) Command {
+	return Command{
+		Name: "list", Max: 0,
+		Short: pick(side, "show the volumes you have and those you may use", "show every volume"),
+		Flags: []Flag{{Name: "all", Help: "those in the trash, too"}},
+		Examples: []Example{
+			{"list", "what there is"},
+			{"list --all", "the trash, too"},
+		},
+		Run: func(ctx context.Context, c *Call) error {
+			query := url.Values{}
+			if c.Has("all") {
+				query.Set("all", "1")
+			}
+			volumes := []api.Volume{}
+			if err := c.Get(ctx, api.PathVolumes, query, &volumes); err != nil {
+				return err
+			}
+			slices.SortStableFunc(volumes, byNearness)
+			if len(volumes) == 0 {
+				return c.Show([]api.Volume{}, "there is no volume yet; to make one: "+c.Hint("create", "scratch", "--size", "10G"))
+			}
+			t := Table{Head: []string{"NAME", "KIND", "ORIGIN", "OWNER", ">SIZE", ">USED", "ACCESS", "MOUNTED", "EXPIRES"}}
+			for _, v := range volumes {
+				t.Add(v.Name, kind(v), v.Origin, owner(v), Size(v.Size), sizeOrDash(v.Used), access(v),
+					strings.Join(places(v.Mounts, false), ","), until(v.Expires, c.Now()))
+			}
+			return c.Show(volumes, t.Lines()...)
+		},
+	}
+}
+
+// byNearness puts the asker's own volumes first, then the host's, then those of others. A name of one word is the
+// asker's own or the host's.
+func byNearness(a, b api.Volume) int {
+	distance := func(v api.Volume) int {
+		switch {
+		case v.Owner == api.HostOwner:
+			return 1
+		case !strings.Contains(v.Name, "/"):
+			return 0
+		}
+		return 2
+	}
+	return cmp.Or(cmp.Compare(distance(a), distance(b)), cmp.Compare(a.Owner, b.Owner), cmp.Compare(a.Name, b.Name))
+}
+
+// kind is what a volume is, and what is unusual about it.
+func kind(v api.Volume) string {
+	k := v.Kind
+	if v.ReadOnly {
+		k += ",ro"
+	}
+	if v.State != api.StateLive && v.State != "" {
+		k += "," + v.State
+	}
+	return k
+}
+
+func owner(v api.Volume) string {
+	if v.Orphan {
+		return v.Owner + " (gone)"
+	}
+	return v.Owner
+}
+
+// access is what others may do with a volume: a hidden one does not exist for them.
+func access(v api.Volume) string {
+	if v.Visibility == api.Hidden {
+		return api.Hidden
+	}
+	return v.Access
+}
+
+// places says where a volume is mounted: a path of the asker's own, CONTAINER:PATH for the sysadmin, and, if all is
+// set, containers of which no path is known.
+func places(mounts []api.Mount, all bool) []string {
+	var names []string
+	for _, m := range mounts {
+		if m.Path != "" {
+			names = append(names, m.Path)
+		} else if all {
+			names = append(names, m.Container)
+		}
+	}
+	return names
+}
+
+func info(side Side) Command {
+	return Command{
+		Name: "info", Operands: "NAME", Min: 1, Max: 1,
+		Short: "show all there is to know about a volume, and who holds it",
+		Examples: pick(side,
+			[]Example{{"info mine", "a volume of yours, or of the host"}, {"info web2/build", "another container's"}},
+			[]Example{{"info genomes", "a volume of the host"}, {"info web1/mine", "a container's"}}),
+		Run: func(ctx context.Context, c *Call) error {
+			var v api.Volume
+			if err := c.Get(ctx, api.PathVolume, url.Values{"name": {c.Operand(0)}}, &v); err != nil {
+				return err
+			}
+			return c.Show(v, describe(v, c)...)
+		},
+	}
+}
+
+// describe lays out a volume as "name: value" lines; what it does not have is left out.
+func describe(v api.Volume, c *Call) []string {
+	t := Table{Head: []string{"name:", v.Name}}
+	add := func(key, value string) {
+		if value != "" {
+			t.Rows = append(t.Rows, []string{key + ":", Clean(value)})
+		}
+	}
+	add("owner", owner(v))
+	add("kind", kind(v))
+	add("origin", v.Origin)
+	add("pool", v.Pool)
+	add("file system", v.FS)
+	add("size", Size(v.Size))
+	add("used", sizeOrDash(v.Used))
+	add("visibility", v.Visibility)
+	add("access", v.Access)
+	if !v.Created.IsZero() {
+		add("created", date(v.Created))
+	}
+	if v.Deleted != nil {
+		add("deleted", date(*v.Deleted))
+	}
+	if v.Expires != nil {
+		add("expires", dateIn(*v.Expires, c.Now()))
+	}
+	for _, m := range v.Mounts {
+		where := strings.Join(places([]api.Mount{m}, true), "")
+		if m.Path != "" && m.Container != "" {
+			where += " in " + m.Container
+		}
+		if m.ReadOnly {
+			where += ", read-only"
+		}
+		add("mounted", where)
+	}
+	for _, h := range v.Holders {
+		add("held by", holder(h))
+	}
+	add("id", v.ID)
+	add("lv", v.LV)
+	return t.Lines()
+}
+
+func usageOf(side Side) Command {
+	cmd := Command{
+		Name: "usage", Max: 0,
+		Short:    "show your quota and what you use of it",
+		Examples: []Example{{"usage", "by pool"}},
+	}
+	if side == Host {
+		cmd.Operands, cmd.Max = "[CONTAINER]", 1
+		cmd.Short = "show what each container uses of its quota"
+		cmd.Examples = append(cmd.Examples, Example{"usage web1", "of one container"})
+	}
+	cmd.Run = func(ctx context.Context, c *Call) error {
+		query := url.Values{}
+		if c.Operand(0) != "" {
+			query.Set("container", c.Operand(0))
+		}
+		usage := []api.Usage{}
+		if err := c.Get(ctx, api.PathUsage, query, &usage); err != nil {
+			return err
+		}
+		if len(usage) == 0 {
+			return c.Show([]api.Usage{}, "nothing is used yet; to make a volume: "+c.Hint("create", "scratch", "--size", "10G"))
+		}
+		t := Table{Head: []string{"CONTAINER", "POOL", ">VOLUMES", ">SNAPSHOTS", ">SIZE", ">TRASH"}}
+		for _, u := range usage {
+			t.Add(u.Container, u.Pool, of(u.Volumes, u.VolumesMax), of(u.Snapshots, u.SnapshotsMax),
+				sizeOf(u.Size, u.SizeMax), strconv.Itoa(u.Trash))
+		}
+		return c.Show(usage, t.Lines()...)
+	}
+	return cmd
+}
+
+// of is "3 of 10", or "3" where there is no limit.
+func of(n, limit int) string {
+	if limit == 0 {
+		return strconv.Itoa(n)
+	}
+	return strconv.Itoa(n) + " of " + strconv.Itoa(limit)
+}
+
+func sizeOf(n, limit int64) string {
+	if limit == 0 {
+		return Size(n)
+	}
+	return Size(n) + " of " + Size(limit)
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"lls/agent/api"
+	"lls/agent/api/cli"
+)
+
+// daemonCommands are those about the agent and its host rather than about volumes.
+func daemonCommands() []cli.Command {
+	return []cli.Command{
+		{
+			Name: "init", Max: 0,
+			Short: "make a pool; without flags, one in a file that is back at boot",
+			Flags: []cli.Flag{
+				{Name: "device", Value: "DEVICE", Help: "on this empty disk or partition"},
+				{Name: "vg", Value: "VG", Help: "in this volume group"},
+				{Name: "pool", Value: "POOL", Help: "take this thin pool of the group"},
+				{Name: "loop", Value: "SIZE", Help: "in a file of this size"},
+				{Name: "yes", Help: "do not ask"},
+			},
+			Examples: []cli.Example{
+				{Line: "init --device /dev/sdb", Does: "a new group and pool on an empty disk"},
+				{Line: "init --vg data", Does: "a new pool in the group data"},
+				{Line: "init --vg data --pool thin", Does: "a pool that is there already"},
+				{Line: "init --loop 50G", Does: "to try LLS out"},
+			},
+			Direct: func(ctx context.Context, c *cli.Call) int { return runInit(ctx, c.Args, c) },
+		},
+		{
+			Name: "run", Max: 0, Short: "be the daemon; systemd does this",
+			Flags:    []cli.Flag{{Name: "config", Value: "FILE", Help: "instead of /etc/lls/lls.toml"}},
+			Examples: []cli.Example{{Line: "run", Does: "as the systemd unit has it"}},
+			Direct:   func(ctx context.Context, c *cli.Call) int { return runDaemon(ctx, c.Args) },
+		},
+		{
+			Name: "reload", Max: 0, Short: "have the daemon read its configuration again",
+			Examples: []cli.Example{{Line: "reload", Does: "after a change of lls.toml"}},
+			Run: func(ctx context.Context, c *cli.Call) error {
+				if err := c.Post(ctx, api.PathReload, api.Empty{}, nil); err != nil {
+					return err
+				}
+				return c.Show(api.Empty{}, "the configuration is read anew and in force")
+			},
+		},
+		{
+			Name: "status", Max: 0, Short: "show pools, numbers and problems",
+			Examples: []cli.Example{{Line: "status", Does: "an overview"}},
+			Run:      status,
+		},
+		{
+			Name: "containers", Max: 0, Short: "show the containers and whether LLS works in them",
+			Examples: []cli.Example{{Line: "containers", Does: "all of them"}},
+			Run:      containers,
+		},
+	}
+}
+
+func status(ctx context.Context, c *cli.Call) error {
+	var s api.Status
+	if err := c.Get(ctx, api.PathStatus, nil, &s); err != nil {
+		return err
+	}
+	lines := []string{
+		"lls-agent " + s.Version + ", running since " + s.Since,
+		fmt.Sprintf("%d containers served, %d volumes, %d in the trash", s.Containers, s.Volumes, s.Trash),
+		"",
+	}
+	t := cli.Table{Head: []string{"POOL", "LV", ">SIZE", ">DATA", ">METADATA", ">VIRTUAL", ">GROUP FREE", "PROBLEM"}}
+	for _, p := range s.Pools {
+		t.Add(p.Name, p.LV, cli.Size(p.Size), percent(p.DataPercent), percent(p.MetadataPercent),
+			cli.Size(p.Virtual), cli.Size(p.GroupFree), p.Problem)
+	}
+	if len(s.Pools) == 0 {
+		lines = append(lines, "there is no pool yet; to make one: "+c.Hint("init"))
+	} else {
+		lines = append(lines, t.Lines()...)
+	}
+	for _, p := range s.Problems {
+		lines = append(lines, "problem: "+p)
+	}
+	return c.Show(s, lines...)
+}
+
+func percent(p float64) string { return strconv.FormatFloat(p, 'f', 1, 64) + "%" }
+
+func containers(ctx context.Context, c *cli.Call) error {
+	all := []api.Container{}
+	if err := c.Get(ctx, api.PathContainers, nil, &all); err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		return c.Show([]api.Container{}, "there is no container yet; to see where they are looked for: grep lxcpath /etc/lls/lls.toml")
+	}
+	t := cli.Table{Head: []string{"NAME", "STATE", ">PID", "KIND", ">MOUNTS", "LLS", "LXCPATH"}}
+	for _, ct := range all {
+		kind, pid := "unprivileged", ""
+		if ct.Privileged {
+			kind = "privileged"
+		}
+		if ct.PID != 0 {
+			pid = strconv.Itoa(ct.PID)
+		}
+		t.Add(ct.Name, ct.State, pid, kind, strconv.Itoa(ct.Mounts), ct.LLS, ct.LXCPath)
+	}
+	return c.Show(all, t.Lines()...)
+}
+
+func give() cli.Command {
+	return cli.Command{
+		Name: "give", Operands: "OLD NEW", Min: 2, Max: 2,
+		Short: "hand every volume of one owner to another",
+		Examples: []cli.Example{
+			{Line: "give web1 web2", Does: "after a container was renamed"},
+			{Line: "give 'web1#k3f9' web1", Does: "the volumes of a container that was made anew"},
+		},
+		Run: func(ctx context.Context, c *cli.Call) error {
+			moved := []api.Volume{}
+			if err := c.Post(ctx, api.PathGive, api.GiveRequest{From: c.Operand(0), To: c.Operand(1)}, &moved); err != nil {
+				return err
+			}
+			return c.Show(moved, fmt.Sprintf("%s has %d more volumes now, which were of %s", c.Operand(1), len(moved), c.Operand(0)))
+		},
+	}
+}
