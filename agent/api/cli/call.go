@@ -26,7 +26,7 @@ type Call struct {
 	json     bool
 	out      *output
 	client   *api.Client
-	progress progress
+	progress *progress
 }
 
 // Operand gives operand i, counted from 0, or nothing.
@@ -114,22 +114,34 @@ func isPath(s string) bool {
 		s == "." || s == ".." || strings.HasSuffix(s, "/")
 }
 
-// confirm asks the person at the terminal. It is false without one, and with any answer but yes.
-func (c *Call) confirm(ctx context.Context, question string) (yes, asked bool) {
+// Answer is what a question brought.
+type Answer int
+
+const (
+	Nobody Answer = iota // was there to be asked
+	No
+	Yes
+)
+
+// Confirm asks the person at the terminal. Any answer but yes is a no; the error is ctx's.
+func (c *Call) Confirm(ctx context.Context, question string) (Answer, error) {
 	if !c.Ask() {
-		return false, false
+		return Nobody, nil
 	}
 	_, _ = io.WriteString(c.Stderr, Clean(question)+" [y/N] ")
-	answer := make(chan string, 1)
+	typed := make(chan string, 1)
 	go func() { // ends with the line, or with the process
 		line, _ := bufio.NewReader(c.Stdin).ReadString('\n')
-		answer <- strings.ToLower(strings.TrimSpace(line))
+		typed <- strings.ToLower(strings.TrimSpace(line))
 	}()
 	select {
 	case <-ctx.Done():
-		return false, true
-	case a := <-answer:
-		return a == "y" || a == "yes", true
+		return No, context.Cause(ctx)
+	case a := <-typed:
+		if a == "y" || a == "yes" {
+			return Yes, nil
+		}
+		return No, nil
 	}
 }
 
@@ -139,18 +151,17 @@ type reported struct{ err error }
 func (r reported) Error() string { return r.err.Error() }
 func (r reported) Unwrap() error { return r.err }
 
-// report prints an error, who holds what was asked for, and what to type next. It gives the exit status.
-func (c *Call) report(ctx context.Context, err error) int {
-	status := api.AsError(err).Code.Exit()
-	var sig stopped
-	if errors.As(context.Cause(ctx), &sig) {
+// Report prints an error, who holds what was asked for, and what to type next. It gives the exit status.
+func (c *Call) Report(err error) int {
+	e := api.AsError(err)
+	status := e.Code.Exit()
+	if sig, ok := errors.AsType[stopped](err); ok {
 		status = signalled + int(sig.sig)
-		err = api.Errorf(api.Interrupted, "stopped waiting; the agent may still do what was asked")
+		e = api.Errorf(api.Interrupted, "stopped waiting; the agent may still do what was asked")
 	}
-	if errors.As(err, new(reported)) {
+	if _, done := errors.AsType[reported](err); done {
 		return status
 	}
-	e := api.AsError(err)
 	hint := c.hint(e)
 	if c.json {
 		text, err := encode(struct {

@@ -37,7 +37,7 @@ func parse(prog string, c *Command, args []string) (parsed, error) {
 		}
 		f, known := c.flag(name)
 		if !known {
-			return p, unknownFlag(prog, c, arg, bad("unknown flag %s", strings.SplitN(arg, "=", 2)[0]))
+			return p, unknownFlag(c, arg, bad("unknown flag %s", strings.SplitN(arg, "=", 2)[0]))
 		}
 		if _, twice := p.flags[name]; twice {
 			return p, bad("--%s is given twice", name)
@@ -54,11 +54,11 @@ func parse(prog string, c *Command, args []string) (parsed, error) {
 		}
 		p.flags[name] = value
 	}
-	return p, p.check(c, bad)
+	return p, p.check(prog, c, bad)
 }
 
 // check looks at what one argument cannot show. A call for help is always in order.
-func (p *parsed) check(c *Command, bad func(string, ...any) *api.Error) error {
+func (p *parsed) check(prog string, c *Command, bad func(string, ...any) *api.Error) error {
 	if _, help := p.flags["help"]; help {
 		return nil
 	}
@@ -75,20 +75,28 @@ func (p *parsed) check(c *Command, bad func(string, ...any) *api.Error) error {
 	}
 	words := strings.Fields(c.Operands)
 	if n := len(p.operands); n < c.Min && n < len(words) {
-		return bad("%s is missing", words[n])
+		return exemplified(prog, c, bad("%s is missing", words[n]))
 	} else if c.Max >= 0 && n > c.Max {
 		return bad("one operand too many: %q", p.operands[c.Max])
 	}
 	for _, f := range c.Flags {
 		if _, given := p.flags[f.Name]; f.Needed && !given {
-			return bad("--%s %s is missing", f.Name, f.Value)
+			return exemplified(prog, c, bad("--%s %s is missing", f.Name, f.Value))
 		}
 	}
 	return nil
 }
 
+// exemplified makes the command's first example the hint of err.
+func exemplified(prog string, c *Command, err *api.Error) *api.Error {
+	if len(c.Examples) == 0 {
+		return err
+	}
+	return err.WithHint("for example: %s %s", prog, c.Examples[0].Line)
+}
+
 // unknownFlag adds the best hint it can think of to err.
-func unknownFlag(prog string, c *Command, arg string, err *api.Error) *api.Error {
+func unknownFlag(c *Command, arg string, err *api.Error) *api.Error {
 	var names []string
 	for _, f := range c.AllFlags() {
 		names = append(names, f.Name)
@@ -96,9 +104,6 @@ func unknownFlag(prog string, c *Command, arg string, err *api.Error) *api.Error
 	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 	if near := nearest(name, names); near != "" {
 		return err.WithHint("did you mean: --%s", near)
-	}
-	if !strings.HasPrefix(arg, "--") {
-		return err.WithHint("put -- before what starts with a dash: %s %s -- %s", prog, c.Name, Quote(arg))
 	}
 	return err
 }

@@ -68,7 +68,7 @@ func (p *Program) Run(ctx context.Context, env Env, args []string) int {
 	call := &Call{Env: env, program: p, command: &Command{}, out: &output{w: env.Stdout}}
 	status := p.dispatch(ctx, call, args)
 	if err := call.out.err; err != nil {
-		return call.report(ctx, api.Errorf(api.Failed, "cannot write the answer: %v", err).WithHint("see whether there is room where the output goes: df"))
+		return call.Report(api.Errorf(api.Failed, "cannot write the answer: %v", err).WithHint("see whether there is room where the output goes: df"))
 	}
 	return status
 }
@@ -85,7 +85,7 @@ func (p *Program) dispatch(ctx context.Context, call *Call, args []string) int {
 			call.json = call.json || args[0] == "--json"
 			before, args = append(before, args[0]), args[1:]
 		default:
-			return call.report(ctx, api.Errorf(api.Malformed, "unknown flag %s", args[0]).WithHint("see: %s --help", p.Name))
+			return call.Report(api.Errorf(api.Malformed, "unknown flag %s", args[0]).WithHint("see: %s --help", p.Name))
 		}
 	}
 	if len(args) > 1 && args[0] == "help" {
@@ -97,7 +97,7 @@ func (p *Program) dispatch(ctx context.Context, call *Call, args []string) int {
 	}
 	c := p.command(args[0])
 	if c == nil {
-		return call.report(ctx, p.unknown(args[0]))
+		return call.Report(p.unknown(args[0]))
 	}
 	call.command = c
 	if len(args) == 1 && len(before) == 0 && c.Min > 0 {
@@ -114,24 +114,24 @@ func (p *Program) start(ctx context.Context, call *Call, args []string) int {
 	call.Operands, call.flags = got.operands, got.flags
 	call.json = call.json || call.Has("json")
 	if err != nil {
-		return call.report(ctx, err)
+		return call.Report(err)
 	}
 	if call.Has("help") {
 		call.out.print(call.command.usage(p.Name))
 		return exitOK
-	}
-	if call.command.Direct != nil {
-		return call.command.Direct(ctx, call)
 	}
 	socket := p.Socket
 	if other := call.Getenv("LLS_SOCKET"); other != "" {
 		socket = other
 	}
 	call.client = api.Dial(socket)
-	call.progress = progress{w: call.Stderr, width: call.Width()}
+	call.progress = &progress{w: call.Stderr, width: call.Width()}
 	call.client.Progress = call.progress.show
+	if call.command.Direct != nil {
+		return call.command.Direct(ctx, call)
+	}
 	if err := call.command.Run(ctx, call); err != nil {
-		return call.report(ctx, err)
+		return call.Report(err)
 	}
 	return exitOK
 }

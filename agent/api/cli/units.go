@@ -2,6 +2,7 @@ package cli
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"lls/agent/api"
@@ -56,26 +57,23 @@ func until(t *time.Time, now time.Time) string {
 	return "now"
 }
 
-// date writes a time as a person's clock shows it.
-func date(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
+// date writes a time as the clock that shows now would.
+func date(t, now time.Time) string { return t.In(now.Location()).Format("2006-01-02 15:04") }
 
-// holder says who keeps a volume busy: "bash, pid 123, in /data".
+// holder says who keeps a volume busy: "bash (pid 123) in web1, at /data", or only "another container".
 func holder(h api.Holder) string {
-	s := h.Command
+	who := h.Command
 	if h.PID != 0 {
-		if s != "" {
-			s += ", "
-		}
-		s += "pid " + strconv.Itoa(h.PID)
+		who = strings.TrimSpace(who + " (pid " + strconv.Itoa(h.PID) + ")")
 	}
-	if h.Container != "" {
-		if s != "" {
-			s += ", "
-		}
-		s += h.Container
+	switch {
+	case who == "":
+		who = h.Container
+	case h.Container != "":
+		who += " in " + h.Container
 	}
 	if h.Path != "" {
-		s += ", at " + h.Path
+		who += ", at " + h.Path
 	}
-	return s
+	return who
 }

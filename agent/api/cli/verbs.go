@@ -176,9 +176,20 @@ func set() Command {
 			}, &v); err != nil {
 				return err
 			}
-			return c.Show(v, v.Name+" is "+v.Visibility+" now, access of others "+v.Access)
+			return c.Show(v, v.Name+" is "+v.Visibility+" now"+others(v))
 		},
 	}
+}
+
+// others ends a sentence with what others may do with v.
+func others(v api.Volume) string {
+	switch {
+	case v.Visibility == api.Hidden:
+		return ""
+	case v.Access == api.AccessNone:
+		return "; others may snapshot it, and not mount it"
+	}
+	return "; others may snapshot it, and mount it " + v.Access
 }
 
 func remove() Command {
@@ -197,12 +208,12 @@ func remove() Command {
 				one := *c
 				one.Operands = []string{name}
 				if err := one.Post(ctx, api.PathDelete, api.NameRequest{Name: name}, &v); err != nil {
-					one.report(ctx, err)
+					one.Report(err)
 					if first == nil {
 						first = reported{err}
 					}
-					if ctx.Err() != nil {
-						break
+					if ctx.Err() != nil || api.AsError(err).Code == api.Unreachable {
+						break // the rest would fare no better
 					}
 					continue
 				}
@@ -210,7 +221,7 @@ func remove() Command {
 				if !c.json {
 					line := v.Name + " is in the trash"
 					if v.Expires != nil {
-						line += " until " + date(*v.Expires)
+						line += " until " + date(*v.Expires, c.Now())
 					}
 					_ = c.Show(nil, line+"; to have it back: "+c.Hint("undelete", v.Name))
 				}
@@ -231,8 +242,7 @@ func undelete() Command {
 		Short: "bring a volume back from the trash",
 		Flags: []Flag{{Name: "as", Value: "NEW", Help: "under another name"}},
 		Examples: []Example{
-			{"list --all", "the trash, too"},
-			{"undelete mine", "under its old name"},
+			{"undelete mine", "under its old name; list --all shows the trash"},
 			{"undelete mine --as mine-old", "where the old name is taken"},
 		},
 		Run: func(ctx context.Context, c *Call) error {
@@ -250,16 +260,18 @@ func purge() Command {
 		Name: "purge", Operands: "NAME", Min: 1, Max: 1,
 		Short:    "destroy a volume of the trash for ever",
 		Flags:    []Flag{{Name: "yes", Help: "do not ask"}},
-		Examples: []Example{{"delete mine", "first to the trash"}, {"purge mine --yes", "and gone"}},
+		Examples: []Example{{"purge mine", "asks first"}, {"purge mine --yes", "does not"}},
 		Run: func(ctx context.Context, c *Call) error {
 			name := c.Operand(0)
 			if !c.Has("yes") {
-				yes, asked := c.confirm(ctx, "Destroy "+name+" and all that is in it, for ever?")
+				said, err := c.Confirm(ctx, "Destroy "+name+" and all that is in it, for ever?")
 				switch {
-				case !asked:
+				case err != nil:
+					return err
+				case said == Nobody:
 					return api.Errorf(api.Malformed, "cannot purge %s: nobody is there to confirm it", name).
 						WithHint("if you mean it: %s", c.Hint("purge", name, "--yes"))
-				case !yes:
+				case said == No:
 					return api.Errorf(api.Failed, "cannot purge %s: you did not say yes", name).
 						WithHint("it is where it was: %s", c.Hint("list", "--all"))
 				}
@@ -295,4 +307,4 @@ func readOnly(ro bool) string {
 }
 
 // dateIn is a date and how far off it is.
-func dateIn(t time.Time, now time.Time) string { return date(t) + " (" + until(&t, now) + ")" }
+func dateIn(t time.Time, now time.Time) string { return date(t, now) + " (" + until(&t, now) + ")" }

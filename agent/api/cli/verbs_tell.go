@@ -36,7 +36,7 @@ func list(side Side) Command {
 			t := Table{Head: []string{"NAME", "KIND", "ORIGIN", "OWNER", ">SIZE", ">USED", "ACCESS", "MOUNTED", "EXPIRES"}}
 			for _, v := range volumes {
 				t.Add(v.Name, kind(v), v.Origin, owner(v), Size(v.Size), sizeOrDash(v.Used), access(v),
-					strings.Join(places(v.Mounts, false), ","), until(v.Expires, c.Now()))
+					strings.Join(places(side, v.Mounts), ","), until(v.Expires, c.Now()))
 			}
 			return c.Show(volumes, t.Lines()...)
 		},
@@ -85,15 +85,17 @@ func access(v api.Volume) string {
 	return v.Access
 }
 
-// places says where a volume is mounted: a path of the asker's own, CONTAINER:PATH for the sysadmin, and, if all is
-// set, containers of which no path is known.
-func places(mounts []api.Mount, all bool) []string {
+// places lists the paths where a volume is mounted, the sysadmin's as CONTAINER:PATH where it is not the host. What is
+// mounted where no path is known belongs to others, and is left out.
+func places(side Side, mounts []api.Mount) []string {
 	var names []string
 	for _, m := range mounts {
-		if m.Path != "" {
+		switch {
+		case m.Path == "":
+		case side == Host && m.Container != api.HostOwner:
+			names = append(names, m.Container+":"+m.Path)
+		default:
 			names = append(names, m.Path)
-		} else if all {
-			names = append(names, m.Container)
 		}
 	}
 	return names
@@ -134,18 +136,18 @@ func describe(v api.Volume, c *Call) []string {
 	add("visibility", v.Visibility)
 	add("access", v.Access)
 	if !v.Created.IsZero() {
-		add("created", date(v.Created))
+		add("created", date(v.Created, c.Now()))
 	}
 	if v.Deleted != nil {
-		add("deleted", date(*v.Deleted))
+		add("deleted", date(*v.Deleted, c.Now()))
 	}
 	if v.Expires != nil {
 		add("expires", dateIn(*v.Expires, c.Now()))
 	}
 	for _, m := range v.Mounts {
-		where := strings.Join(places([]api.Mount{m}, true), "")
-		if m.Path != "" && m.Container != "" {
-			where += " in " + m.Container
+		where := m.Container
+		if m.Path != "" {
+			where = m.Path + " in " + m.Container
 		}
 		if m.ReadOnly {
 			where += ", read-only"

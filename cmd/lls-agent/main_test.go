@@ -1,0 +1,89 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"lls/agent/api"
+	"lls/agent/api/cli/clitest"
+)
+
+func words(lines ...string) [][]string {
+	var all [][]string
+	for _, l := range lines {
+		all = append(all, strings.Fields(l))
+	}
+	return all
+}
+
+const gib = 1 << 30
+
+func answers() map[string]clitest.Answer {
+	used := int64(12 * gib)
+	created := clitest.Now().AddDate(0, 0, -3)
+	volume := api.Volume{
+		Name: "web1/mine", Owner: "web1", Kind: api.KindSnapshot, Origin: "genomes", Pool: "main", FS: "xfs", Size: 100 * gib, Used: &used,
+		Visibility: api.Hidden, Access: api.AccessRO, State: api.StateLive, Created: created, ID: "k3", LV: "vg/mine.k3",
+		Mounts: []api.Mount{{Container: "web1", Path: "/data"}, {Container: api.HostOwner, Path: "/mnt", ReadOnly: true}},
+	}
+	dataset := volume
+	dataset.Name, dataset.Owner, dataset.Kind, dataset.Origin = "genomes", api.HostOwner, api.KindDataset, ""
+	dataset.Visibility, dataset.Mounts = api.Visible, nil
+	orphan := volume
+	orphan.Name, orphan.Owner, orphan.Orphan, orphan.Mounts, orphan.ReadOnly = "db#t0/x", "db#t0", true, nil, true
+	return map[string]clitest.Answer{
+		"GET /volumes": {Result: []api.Volume{volume, orphan, dataset}},
+		"GET /volume":  {Result: volume},
+		"GET /usage":   {Result: []api.Usage{{Container: "web1", Pool: "main", Volumes: 1, SnapshotsMax: 5, Size: 100 * gib}}},
+		"GET /status": {Result: api.Status{
+			Version: "1.0", Since: "2026-11-22T11:00:00Z", Containers: 2, Volumes: 3, Trash: 1, Problems: []string{"the pool main is nearly full"},
+			Pools: []api.Pool{{Name: "main", LV: "vg/pool", Size: 500 * gib, DataPercent: 91.25, MetadataPercent: 3, Virtual: 900 * gib, Problem: "nearly full"}},
+		}},
+		"GET /containers": {Result: []api.Container{
+			{Name: "web1", LXCPath: "/var/lib/lxc", Token: "t1", State: "running", PID: 812, LLS: "ok", Mounts: 1},
+			{Name: "db", LXCPath: "/srv/lxc", Token: "t2", State: "stopped", Privileged: true, LLS: "not running"},
+		}},
+		"POST /create":                         {Result: dataset},
+		"POST /snapshot":                       {Result: volume},
+		"POST /mount":                          {Result: api.Mount{Container: api.HostOwner, Path: "/mnt"}},
+		"POST /umount":                         {Result: []api.Mount{{Volume: "web1/mine", Container: "web1", Path: "/data"}}},
+		"POST /delete":                         {Result: volume},
+		"POST /give":                           {Result: []api.Volume{volume, volume}},
+		"POST /reload":                         {Result: api.Empty{}},
+		`POST /delete {"name":"busy"}`:         {Err: api.Errorf(api.Busy, "cannot delete busy: it is mounted")},
+		`POST /give {"from":"no","to":"web1"}`: {Err: api.Errorf(api.NotFound, "cannot give no: there is no such owner")},
+	}
+}
+
+func TestHelp(t *testing.T) {
+	p := program()
+	lines := words("", "--version")
+	for _, c := range p.Commands {
+		lines = append(lines, []string{c.Name, "--help"})
+	}
+	clitest.Golden(t, "testdata/help.golden", clitest.Terminal{}.Transcript(p, clitest.Serve(t, nil), lines...))
+}
+
+func TestCommands(t *testing.T) {
+	got := clitest.Terminal{}.Transcript(program(), clitest.Serve(t, answers()), words(
+		"status", "containers", "list", "info web1/mine", "usage", "usage web1", "reload", "reload --json", "status --json",
+		"create genomes --size 100G", "create x --size 1G --owner web1 --hidden", "snapshot genomes mine --owner web1",
+		"mount genomes mnt", "mount web1/mine /data/ --container web1", "mount web1/mine data --container web1",
+		"umount /data --container web1", "umount genomes", "delete web1/mine", "delete busy", "give web1 web2", "give no web1", "give web1",
+		"create x --size 1G --visible", "nonsense", "give",
+	)...)
+	clitest.Golden(t, "testdata/commands.golden", got)
+}
+
+func TestNothingYet(t *testing.T) {
+	a := clitest.Serve(t, map[string]clitest.Answer{
+		"GET /status": {Result: api.Status{Version: "1.0", Since: "2026-11-22T11:00:00Z"}}, "GET /containers": {Result: nil}, "GET /volumes": {Result: nil},
+	})
+	clitest.Golden(t, "testdata/empty.golden", clitest.Terminal{}.Transcript(program(), a, words("status", "containers", "containers --json", "list", "list --json")...))
+}
+
+func TestDocumentation(t *testing.T) {
+	clitest.CheckMan(t, "../../packaging/man/lls-agent.8", program())
+	clitest.Golden(t, "../../packaging/completions/lls-agent.bash", clitest.Bash(program()))
+	clitest.Golden(t, "../../packaging/completions/lls-agent.zsh", clitest.Zsh(program()))
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"lls/agent/api"
+	"lls/agent/api/cli/clitest"
+)
+
+// words splits lines of arguments at spaces.
+func words(lines ...string) [][]string {
+	var all [][]string
+	for _, l := range lines {
+		all = append(all, strings.Fields(l))
+	}
+	return all
+}
+
+func day(d int) *time.Time {
+	t := time.Date(2026, 11, d, 8, 30, 0, 0, time.UTC)
+	return &t
+}
+
+func bytes(n int64) *int64 { return &n }
+
+const gib = 1 << 30
+
+// volumes is what container web1 may know, in no useful order.
+func volumes() []api.Volume {
+	return []api.Volume{
+		{
+			Name: "web2/build", Owner: "web2", Kind: api.KindDataset, Pool: "main", FS: "xfs", Size: 20 * gib, Used: bytes(3*gib + 300<<20),
+			Visibility: api.Visible, Access: api.AccessNone, State: api.StateLive, Created: *day(1), ID: "b2",
+		},
+		{
+			Name: "genomes", Owner: api.HostOwner, Kind: api.KindDataset, Pool: "main", FS: "ext4", Size: 2048 * gib, Used: bytes(1700 * gib),
+			Visibility: api.Visible, Access: api.AccessRO, State: api.StateLive, Created: *day(1), ID: "a1",
+			Mounts: []api.Mount{{Container: api.AnotherContainer}},
+		},
+		{
+			Name: "old", Owner: "web1", Kind: api.KindSnapshot, Origin: api.HiddenOrigin, Pool: "main", FS: "ext4", Size: gib + gib/2,
+			Visibility: api.Hidden, Access: api.AccessRO, State: api.StateTrash, Created: *day(1), Deleted: day(20), Expires: day(27), ID: "c4",
+		},
+		mine(),
+	}
+}
+
+func mine() api.Volume {
+	return api.Volume{
+		Name: "mine", Owner: "web1", Kind: api.KindSnapshot, Origin: "genomes", Pool: "main", FS: "ext4", Size: 2048 * gib, Used: bytes(1700 * gib),
+		Visibility: api.Hidden, Access: api.AccessRO, State: api.StateLive, Created: *day(21), ID: "c3",
+		Mounts: []api.Mount{{Volume: "mine", Container: "web1", Path: "/data"}, {Volume: "mine", Container: "web1", Path: "/srv/x", ReadOnly: true}},
+	}
+}
+
+func answers() map[string]clitest.Answer {
+	held := mine()
+	held.Holders = []api.Holder{{Container: "web1", PID: 123, Command: "bash", Path: "/data/run"}, {Container: api.AnotherContainer}}
+	trash := volumes()[2]
+	busy := api.Errorf(api.Busy, "cannot delete held: it is mounted")
+	busy.Holders = held.Holders
+	return map[string]clitest.Answer{
+		"GET /volumes":                      {Result: volumes()},
+		"GET /volume":                       {Result: held},
+		"GET /usage":                        {Result: []api.Usage{{Container: "web1", Pool: "main", Volumes: 3, VolumesMax: 10, Snapshots: 2, Size: 5 * gib, SizeMax: 100 * gib, Trash: 1}}},
+		"POST /create":                      {Result: api.Volume{Name: "scratch", FS: "ext4", Size: 100 * gib, Mounts: []api.Mount{{Container: "web1", Path: "/data"}}}, Progress: []string{"making the file system"}},
+		"POST /snapshot":                    {Result: api.Volume{Name: "mine", Origin: "genomes", Mounts: []api.Mount{{Container: "web1", Path: "/data"}}}},
+		"POST /mount":                       {Result: api.Mount{Volume: "mine", Container: "web1", Path: "/data", ReadOnly: true}},
+		"POST /umount":                      {Result: []api.Mount{{Volume: "mine", Container: "web1", Path: "/data"}, {Volume: "mine", Container: "web1", Path: "/srv/x"}}},
+		"POST /resize":                      {Result: api.Volume{Name: "mine", Size: 150 * gib}},
+		"POST /set":                         {Result: api.Volume{Name: "mine", Visibility: api.Visible, Access: api.AccessRW}},
+		"POST /delete":                      {Result: trash},
+		"POST /undelete":                    {Result: mine()},
+		"POST /purge":                       {Result: trash},
+		`POST /snapshot {"source":"quick"}`: {Result: api.Volume{Name: "quick-1122", ReadOnly: true}},
+		`POST /mount {"name":"twice","path":"/data"}`:      {Result: api.Mount{Path: "/data", Already: true}},
+		`POST /umount {"target":"idle"}`:                   {Result: []api.Mount{}},
+		`POST /delete {"name":"held"}`:                     {Err: busy},
+		`POST /delete {"name":"gone"}`:                     {Err: api.Errorf(api.NotFound, "cannot delete gone: there is no such volume")},
+		`POST /resize {"name":"mine","size":"1E"}`:         {Err: api.Errorf(api.Full, "cannot resize mine: your quota is 100G"), Progress: []string{"looking"}},
+		`GET /volume?name=secret`:                          {Err: api.Errorf(api.Denied, "cannot show secret: it is not yours")},
+		`GET /volume?name=..%2F..%2Fetc%3Fa%3D1%26b%0D%0A`: {Err: api.Errorf(api.Malformed, "cannot show it: that is no name").WithHint("names have letters, digits, _ . + -")},
+		`POST /undelete {"name":"a b"}`:                    {Err: api.Errorf(api.Malformed, "cannot undelete \"a b\": a name has no space").WithHint("see: lls list --all")},
+	}
+}
+
+func TestHelp(t *testing.T) {
+	p := program()
+	lines := words("", "help", "--version")
+	for _, c := range p.Commands {
+		lines = append(lines, []string{c.Name, "--help"})
+	}
+	lines = append(lines, words("help set", "-h", "snapshot", "--help umount")...)
+	clitest.Golden(t, "testdata/help.golden", clitest.Terminal{}.Transcript(p, clitest.Serve(t, nil), lines...))
+}
+
+func TestAnswersForPeople(t *testing.T) {
+	a := clitest.Serve(t, answers())
+	got := clitest.Terminal{}.Transcript(program(), a, words(
+		"list", "list --all", "info mine", "usage",
+		"create scratch --size 100G", "create --size=100G --fs xfs --pool main --visible --mount ./data scratch",
+		"snapshot genomes mine --mount /data", "snapshot --visible --ro web2/build", "snapshot quick",
+		"mount mine data", "mount --ro mine /data", "mount mine ..", "mount twice /data/",
+		"umount mine", "umount /data/", "umount ./x", "umount .", "umount web2/build", "umount idle",
+		"resize mine +50G", "set mine --visibility visible --access rw",
+		"delete mine", "undelete mine", "undelete mine --as other", "purge mine --yes",
+	)...)
+	clitest.Golden(t, "testdata/people.golden", got)
+}
+
+func TestAnswersInJSON(t *testing.T) {
+	a := clitest.Serve(t, answers())
+	got := clitest.Terminal{}.Transcript(program(), a, words(
+		"list --json", "info mine --json", "usage --json", "--json snapshot genomes mine", "umount --json mine", "delete --json mine held old",
+		"purge --json mine", "resize mine --json", "--json nonsense",
+	)...)
+	clitest.Golden(t, "testdata/json.golden", got)
+}
+
+func TestErrors(t *testing.T) {
+	lines := words(
+		"snapsot x", "ls", "LIST", "nothing-like-it", "--loud", "list --al", "list x", "create", "create x", "create x --size", "create x --size --fs",
+		"create x --size 1G --size 2G", "create x --size 1G --fss xfs", "list --all=yes", "snapshot -x", "snapshot -- -x", "resize x -5G", "resize x",
+		"set mine", "delete", "purge mine", "delete mine held gone old", "resize mine 1E", "info secret", "umount nowhere a",
+	)
+	lines = append(lines,
+		[]string{"info", "../../etc?a=1&b\r\n"}, []string{"undelete", "a b"}, []string{"snapshot", "a\xff"}, []string{"create", "x", "--size", "\x80"},
+		[]string{"mount", "mine", ""}, []string{"snapshot", ""}, []string{"snapshot", "x", "--mount="}, []string{""})
+	a := clitest.Serve(t, answers())
+	clitest.Golden(t, "testdata/errors.golden", clitest.Terminal{}.Transcript(program(), a, lines...))
+}
+
+func TestEmptyAnswers(t *testing.T) {
+	a := clitest.Serve(t, map[string]clitest.Answer{
+		"GET /volumes": {Result: []api.Volume{}}, "GET /usage": {Result: nil},
+	})
+	clitest.Golden(t, "testdata/empty.golden", clitest.Terminal{}.Transcript(program(), a, words("list", "list --json", "usage", "usage --json")...))
+}
+
+func TestNoAgent(t *testing.T) {
+	a := &clitest.Agent{Socket: "/nonexistent/lls.sock"}
+	clitest.Golden(t, "testdata/noagent.golden", clitest.Terminal{}.Transcript(program(), a, words("list", "snapshot x", "delete a b", "list --json")...))
+}
+
+func TestTerminal(t *testing.T) {
+	a := clitest.Serve(t, answers())
+	got := clitest.Terminal{Width: 16}.Transcript(program(), a, words("create scratch --size 100G", "resize mine 1E")...) +
+		clitest.Terminal{Answer: "y\n"}.Transcript(program(), a, words("purge mine")...) +
+		clitest.Terminal{Answer: "n\n"}.Transcript(program(), a, words("purge mine")...)
+	clitest.Golden(t, "testdata/terminal.golden", got)
+}
+
+// A container chooses the names of its processes and paths; they must not reach a terminal as they are.
+func TestHostileTextIsEscaped(t *testing.T) {
+	v := mine()
+	v.Holders = []api.Holder{{Container: "web1", PID: 7, Command: "\x1b]0;owned\a\nname: forged", Path: "/\u202edata\x00"}}
+	v.Mounts = []api.Mount{{Container: "web1", Path: "/a\nb\u009b2J"}}
+	busy := api.Errorf(api.Busy, "cannot umount x: \x1b[2J")
+	busy.Holders = v.Holders
+	a := clitest.Serve(t, map[string]clitest.Answer{
+		"GET /volume": {Result: v}, "GET /volumes": {Result: []api.Volume{v}}, "POST /umount": {Err: busy}, "POST /mount": {Result: v.Mounts[0]},
+	})
+	for _, args := range words("info mine", "list", "umount x", "mount x /y") {
+		stdout, stderr, _ := clitest.Terminal{}.Run(program(), a, args...)
+		if i := strings.IndexAny(stdout+stderr, "\x1b\a\x00\u009b\u202e"); i >= 0 || strings.Contains(stdout+stderr, "\nname: forged") {
+			t.Errorf("%q lets through what a terminal obeys: %q", args, stdout+stderr)
+		}
+	}
+}
+
+func TestDocumentation(t *testing.T) {
+	clitest.CheckMan(t, "../../packaging/man/lls.1", program())
+	clitest.Golden(t, "../../packaging/completions/lls.bash", clitest.Bash(program()))
+	clitest.Golden(t, "../../packaging/completions/lls.zsh", clitest.Zsh(program()))
+}

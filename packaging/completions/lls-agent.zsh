@@ -1,0 +1,146 @@
+#compdef lls-agent
+# Made from the table of commands: go test ./cmd/lls-agent -update
+
+_lls_agent_volumes() {
+    local -a names
+    names=(${(f)"$(lls-agent list --all --json 2>/dev/null | sed -n 's/^    "name": "\([A-Za-z0-9_.+#/-]*\)",$/\1/p')"})
+    compadd -a names
+}
+
+_lls_agent() {
+    local -a commands
+    commands=(
+        'init:make a pool; without flags, one in a file that is back at boot'
+        'run:be the daemon; systemd does this'
+        'reload:have the daemon read its configuration again'
+        'status:show pools, numbers and problems'
+        'containers:show the containers and whether LLS works in them'
+        'list:show every volume'
+        'info:show all there is to know about a volume, and who holds it'
+        'usage:show what each container uses of its quota'
+        'create:make a new, empty volume with a file system'
+        'snapshot:make a writable snapshot of a volume; without NAME, a name is made from SOURCE and the date'
+        'mount:mount a volume at a directory'
+        'umount:unmount a volume everywhere, or one directory'
+        'resize:grow a volume and its file system, mounted or not'
+        'set:say who sees a volume, and how others may mount it'
+        'delete:move volumes to the trash'
+        'undelete:bring a volume back from the trash'
+        'purge:destroy a volume of the trash for ever'
+        'give:hand every volume of one owner to another'
+    )
+    if ((CURRENT == 2)); then
+        _describe -t commands command commands
+        return
+    fi
+    local cmd=$words[2]
+    shift words
+    ((CURRENT--))
+    case $cmd in
+    init)
+        _arguments \
+            '--device[on this empty disk or partition]:DEVICE:_files' \
+            '--vg[in this volume group]:VG:' \
+            '--pool[take this thin pool of the group]:POOL:' \
+            '--loop[in a file of this size]:SIZE:' \
+            '--yes[do not ask]' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' ;;
+    run)
+        _arguments \
+            '--config[instead of /etc/lls/lls.toml]:FILE:_files' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' ;;
+    reload)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' ;;
+    status)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' ;;
+    containers)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' ;;
+    list)
+        _arguments \
+            '--all[those in the trash, too]' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' ;;
+    info)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_agent_volumes' ;;
+    usage)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' ;;
+    create)
+        _arguments \
+            '--size[how big - 500M, 100G, 2T (powers of 1024)]:SIZE:' \
+            '--fs[its file system (ext4)]:TYPE:(ext4 xfs)' \
+            '--pool[the pool to take it from]:POOL:' \
+            '--owner[make it this container'\''s instead of the host'\''s]:CONTAINER:' \
+            '--hidden[let no other container see it]' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' ;;
+    snapshot)
+        _arguments \
+            '--owner[make it this container'\''s instead of the host'\''s]:CONTAINER:' \
+            '--hidden[let no other container see it]' \
+            '--ro[make it read-only for ever, itself included]' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_agent_volumes' ;;
+    mount)
+        _arguments \
+            '--ro[read-only]' \
+            '--container[in this container instead of on the host]:CONTAINER:' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_agent_volumes' '2:PATH:_files -/' ;;
+    umount)
+        _arguments \
+            '--container[in this container instead of on the host]:CONTAINER:' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_agent_volumes' '2:PATH:_files -/' ;;
+    resize)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_agent_volumes' ;;
+    set)
+        _arguments \
+            '--visibility[whether others see it, and may snapshot it]:WHO:(visible hidden)' \
+            '--access[how others may mount it while it is visible]:HOW:(rw ro none)' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_agent_volumes' ;;
+    delete)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '*:NAME:_lls_agent_volumes' ;;
+    undelete)
+        _arguments \
+            '--as[under another name]:NEW:' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_agent_volumes' ;;
+    purge)
+        _arguments \
+            '--yes[do not ask]' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_agent_volumes' ;;
+    give)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' ;;
+    esac
+}
+
+_lls_agent "$@"

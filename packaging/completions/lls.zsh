@@ -1,0 +1,108 @@
+#compdef lls
+# Made from the table of commands: go test ./cmd/lls -update
+
+_lls_volumes() {
+    local -a names
+    names=(${(f)"$(lls list --all --json 2>/dev/null | sed -n 's/^    "name": "\([A-Za-z0-9_.+#/-]*\)",$/\1/p')"})
+    compadd -a names
+}
+
+_lls() {
+    local -a commands
+    commands=(
+        'list:show the volumes you have and those you may use'
+        'info:show all there is to know about a volume, and who holds it'
+        'usage:show your quota and what you use of it'
+        'create:make a new, empty volume with a file system'
+        'snapshot:make a writable snapshot of a volume; without NAME, a name is made from SOURCE and the date'
+        'mount:mount a volume at a directory'
+        'umount:unmount a volume everywhere, or one directory'
+        'resize:grow a volume and its file system, mounted or not'
+        'set:say who sees a volume, and how others may mount it'
+        'delete:move volumes to the trash'
+        'undelete:bring a volume back from the trash'
+        'purge:destroy a volume of the trash for ever'
+    )
+    if ((CURRENT == 2)); then
+        _describe -t commands command commands
+        return
+    fi
+    local cmd=$words[2]
+    shift words
+    ((CURRENT--))
+    case $cmd in
+    list)
+        _arguments \
+            '--all[those in the trash, too]' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' ;;
+    info)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_volumes' ;;
+    usage)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' ;;
+    create)
+        _arguments \
+            '--size[how big - 500M, 100G, 2T (powers of 1024)]:SIZE:' \
+            '--fs[its file system (ext4)]:TYPE:(ext4 xfs)' \
+            '--pool[the pool to take it from]:POOL:' \
+            '--visible[let other containers see it, and snapshot it]' \
+            '--mount[mount it at this directory, too]:PATH:_files' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' ;;
+    snapshot)
+        _arguments \
+            '--visible[let other containers see it, and snapshot it]' \
+            '--mount[mount it at this directory, too]:PATH:_files' \
+            '--ro[make it read-only for ever, itself included]' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_volumes' ;;
+    mount)
+        _arguments \
+            '--ro[read-only]' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_volumes' '2:PATH:_files -/' ;;
+    umount)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_volumes' '2:PATH:_files -/' ;;
+    resize)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_volumes' ;;
+    set)
+        _arguments \
+            '--visibility[whether others see it, and may snapshot it]:WHO:(visible hidden)' \
+            '--access[how others may mount it while it is visible]:HOW:(rw ro none)' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_volumes' ;;
+    delete)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '*:NAME:_lls_volumes' ;;
+    undelete)
+        _arguments \
+            '--as[under another name]:NEW:' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_volumes' ;;
+    purge)
+        _arguments \
+            '--yes[do not ask]' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_volumes' ;;
+    esac
+}
+
+_lls "$@"
