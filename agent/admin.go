@@ -1,0 +1,222 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"lls/agent/api"
+	"lls/agent/catalog"
+	"lls/agent/container"
+	"lls/policy"
+)
+
+func (c *call) status(ctx context.Context) (api.Status, error) {
+	a := c.agent
+	v, err := a.store.current(ctx, listAge)
+	if err != nil {
+		return api.Status{}, err
+	}
+	out := api.Status{Version: a.opts.Version, Since: a.started.Format(time.RFC3339), Pools: []api.Pool{}, Containers: len(a.guests.list())}
+	for _, r := range v.Catalog.Records {
+		if r.State == catalog.Trash {
+			out.Trash++
+		} else {
+			out.Volumes++
+		}
+	}
+	for _, p := range c.config.Pools {
+		out.Pools = append(out.Pools, poolStatus(v, p))
+	}
+	for _, err := range slices.Concat(v.Missing, v.Catalog.Odd) {
+		out.Problems = append(out.Problems, err.Error())
+	}
+	for _, g := range a.guests.list() {
+		if s := g.status(); s != "ok" {
+			out.Problems = append(out.Problems, fmt.Sprintf("container %s: %s", g.Owner.Name, s))
+		}
+	}
+	if len(c.config.Pools) == 0 {
+		out.Problems = append(out.Problems, "there is no pool yet: lls-agent init makes one")
+	}
+	return out, nil
+}
+
+func poolStatus(v *View, p policy.Pool) api.Pool {
+	out := api.Pool{Name: p.Name, LV: p.Group + "/" + p.LV}
+	lv, ok := findPool(v.Groups, p)
+	switch {
+	case !ok:
+		out.Problem = "it is not there"
+		return out
+	case !lv.HasTag(catalog.PoolTag(p.Name)):
+		out.Problem = fmt.Sprintf("it does not carry the tag %s, so nothing is made in it", catalog.PoolTag(p.Name))
+	case lv.CheckNeeded:
+		out.Problem = "its metadata needs a check: lvconvert --repair " + out.LV
+	case lv.Health != "":
+		out.Problem = lv.Health
+	}
+	out.Size, out.DataPercent, out.MetadataPercent = int64(lv.Size), lv.DataPercent, lv.MetadataPercent
+	for _, g := range v.Groups {
+		if string(g.Name) != p.Group {
+			continue
+		}
+		out.GroupFree = int64(g.Free)
+		for _, vol := range g.Volumes {
+			if vol.Pool == lv.Name {
+				out.Virtual += int64(vol.Size)
+			}
+		}
+	}
+	return out
+}
+
+// containers lists every container of the configured paths, running or not.
+func (c *call) containers(context.Context) ([]api.Container, error) {
+	a := c.agent
+	all, err := a.containers.List(paths(c.config))
+	if err != nil {
+		return nil, err
+	}
+	places := a.places()
+	out := []api.Container{}
+	for _, k := range all {
+		one := api.Container{Name: k.Owner.Name, LXCPath: k.Dir, Token: k.Owner.Token, State: "stopped", LLS: "-"}
+		if g := a.guests.get(k.Key()); g != nil {
+			one.State, one.PID, one.Privileged, one.LLS = "running", g.box.PID, !g.box.Mapped, g.status()
+			one.Mounts = c.countMounts(places, g)
+		}
+		out = append(out, one)
+	}
+	slices.SortFunc(out, func(x, y api.Container) int { return strings.Compare(x.Name, y.Name) })
+	return out, nil
+}
+
+// countMounts counts the mounts of our volumes in a guest.
+func (c *call) countMounts(places map[device][]place, g *guest) int {
+	v, err := c.agent.store.current(context.Background(), workAge)
+	if err != nil {
+		return 0
+	}
+	n := 0
+	for _, r := range v.Catalog.Records {
+		for _, p := range placesOf(places, r.LV) {
+			if p.guest == g {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// ownerNamed finds an owner by name or NAME#TOKEN: the host, an existing container, or one that only volumes remember.
+func (c *call) ownerNamed(v *View, name string) (catalog.Owner, error) {
+	if name == catalog.Host().Name {
+		return catalog.Host(), nil
+	}
+	all, err := c.agent.containers.List(paths(c.config))
+	if err != nil {
+		return catalog.Owner{}, err
+	}
+	for _, k := range all {
+		if k.Owner.Name == name || k.Owner.String() == name {
+			return k.Owner, nil
+		}
+	}
+	switch owners := v.Catalog.OwnersCalled(name); len(owners) {
+	case 0:
+		return catalog.Owner{}, api.Errorf(api.NotFound, "cannot find container %.64q: there is none of that name, nor any volume of it", name).
+			WithHint("see: lls-agent containers")
+	case 1:
+		return owners[0], nil
+	default:
+		return catalog.Owner{}, api.Errorf(api.Malformed, "cannot tell which %.64q is meant: several were called so", name).
+			WithHint("give one of: %s", ownerList(owners))
+	}
+}
+
+func ownerList(owners []catalog.Owner) string {
+	var names []string
+	for _, o := range owners {
+		names = append(names, o.String())
+	}
+	return strings.Join(names, ", ")
+}
+
+// exists says whether an owner's container is still defined.
+func (a *Agent) exists(o catalog.Owner) bool {
+	all, err := a.containers.List(paths(a.config()))
+	return err != nil || slices.ContainsFunc(all, func(k container.Container) bool { return k.Owner == o })
+}
+
+// give hands all volumes of one owner to another, or none when a name is taken there.
+func (c *call) give(ctx context.Context, in api.GiveRequest) ([]api.Volume, error) {
+	v, err := c.agent.store.current(ctx, listAge)
+	if err != nil {
+		return nil, err
+	}
+	from, err := c.giver(v, in.From)
+	if err != nil {
+		return nil, err
+	}
+	to, err := c.ownerNamed(v, in.To)
+	if err != nil {
+		return nil, err
+	}
+	if from == to {
+		return nil, api.Errorf(api.Malformed, "cannot give %s its own volumes", from)
+	}
+	var records []*catalog.Record
+	for _, r := range v.Catalog.Records {
+		if r.Owner != from || r.State == catalog.Making {
+			continue
+		}
+		if r.State == catalog.Live && v.Catalog.Taken(to, r.Name) != nil {
+			return nil, api.Errorf(api.Exists, "cannot give %s to %s: it has one of that name", v.Catalog.Shown(c.asker, r), to.Name).
+				WithHint("delete or purge one of the two first")
+		}
+		records = append(records, r)
+	}
+	out := []api.Volume{}
+	for _, r := range records {
+		given := *r
+		given.Owner = to
+		if err := c.agent.retag(context.WithoutCancel(ctx), r, &given, false); err != nil {
+			return nil, err
+		}
+		out = append(out, c.show(v, &given, nil))
+	}
+	return out, nil
+}
+
+// giver is the owner that volumes are taken from: one that has some, and of several of that name the one whose container is gone.
+func (c *call) giver(v *View, name string) (catalog.Owner, error) {
+	owners := v.Catalog.OwnersCalled(name)
+	if len(owners) > 1 {
+		owners = slices.DeleteFunc(owners, c.agent.exists)
+	}
+	switch len(owners) {
+	case 0:
+		return catalog.Owner{}, api.Errorf(api.NotFound, "cannot give away what %.64q has: it has no volumes", name).WithHint("see the owners: lls-agent list --all")
+	case 1:
+		return owners[0], nil
+	}
+	return catalog.Owner{}, api.Errorf(api.Malformed, "cannot tell which %.64q is meant: several were called so", name).WithHint("give one of: %s", ownerList(owners))
+}
+
+func (c *call) reload(ctx context.Context, _ api.Empty) (api.Empty, error) {
+	if err := c.agent.Reload(ctx); err != nil {
+		return api.Empty{}, api.Errorf(api.Malformed, "cannot take the new configuration: %v", err).WithHint("mend %s; the old one stays in force", c.agent.opts.Config)
+	}
+	return api.Empty{}, nil
+}
+
+func paths(cfg *policy.Config) []container.Path {
+	var out []container.Path
+	for _, p := range cfg.LXCPaths {
+		out = append(out, container.Path{Dir: p.Path, Label: p.Label})
+	}
+	return out
+}

@@ -1,0 +1,225 @@
+// Package agent is the order of things: who is it, is it allowed, one writer, do, verify, answer. It ties the rooms below and
+// beside it together and keeps no truth of its own: volumes are what their tags say, mounts what the kernel says.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"lls/agent/catalog"
+	"lls/agent/container"
+	"lls/lvm"
+	"lls/policy"
+)
+
+// Options say where things are. All of them are needed.
+type Options struct {
+	Config  string // lls.toml
+	Client  string // the static client that containers get
+	Trees   string // a directory of the host for the containers' trees
+	Socket  string // the sysadmin's
+	Version string
+	SelfPID int // a process in the host's mount namespace
+	Log     *slog.Logger
+	Now     func() time.Time
+}
+
+// Containers finds containers; *container.Host is the real one.
+type Containers interface {
+	List(paths []container.Path) ([]container.Container, error)
+	Find(paths []container.Path, dir, base string) (container.Container, error)
+	Init(ctx context.Context, c container.Container) (int, error)
+}
+
+// Loops attaches the files that hold a pool.
+type Loops interface {
+	Attach(ctx context.Context, file string) error
+}
+
+// Agent is the daemon.
+type Agent struct {
+	opts       Options
+	log        *slog.Logger
+	store      *store
+	mounts     Mounts
+	devices    Devices
+	containers Containers
+	loops      Loops
+	guests     *guests
+	pids       *pidWatch
+	endpoints  []endpoint
+	pidNS      string // ours, so that a process of the host is not taken for a container's
+	started    time.Time
+	work       sync.WaitGroup // every goroutine of the agent
+
+	mu       sync.Mutex
+	cfg      *policy.Config
+	reserved map[string]bool // names being made, OWNER/NAME
+}
+
+// New makes an agent of its parts. Run starts it.
+func New(o Options, l LVM, m Mounts, d Devices, c Containers, loops Loops) (*Agent, error) {
+	pids, err := newPIDWatch()
+	if err != nil {
+		return nil, err
+	}
+	ns, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return nil, fmt.Errorf("cannot find our own pid namespace: %w", err)
+	}
+	return &Agent{
+		opts: o, log: o.Log, store: newStore(l, o.Log, o.Now), mounts: m, devices: d, containers: c, loops: loops,
+		guests: newGuests(), pids: pids, endpoints: endpoints(), pidNS: ns, started: o.Now(), reserved: map[string]bool{},
+	}, nil
+}
+
+func (a *Agent) config() *policy.Config {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.cfg
+}
+
+// Reload reads lls.toml. On an error the configuration that is in force stays.
+func (a *Agent) Reload(ctx context.Context) error {
+	data, err := os.ReadFile(a.opts.Config)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cannot read %s: %w", a.opts.Config, err)
+	}
+	cfg, err := policy.Parse(data, func(s string) (int64, error) {
+		n, err := lvm.ParseSize(s)
+		return int64(n), err
+	})
+	if err != nil {
+		return fmt.Errorf("cannot read %s: %w", a.opts.Config, err)
+	}
+	for _, p := range cfg.Pools {
+		if p.Loop == "" {
+			continue
+		}
+		if err := a.loops.Attach(ctx, p.Loop); err != nil {
+			a.log.Error("cannot attach the file of a pool", "pool", p.Name, "file", p.Loop, "error", err)
+		}
+	}
+	a.mu.Lock()
+	a.cfg = cfg
+	a.mu.Unlock()
+	a.store.setPools(cfg.Pools)
+	a.log.Info("configuration read", "pools", len(cfg.Pools), "lxcpaths", len(cfg.LXCPaths))
+	return nil
+}
+
+// Timing of what goes on by itself.
+const (
+	adoptEvery  = 15 * time.Second
+	backupQuiet = time.Minute
+	drainTime   = 60 * time.Second
+)
+
+// Run serves until ctx ends: first it repairs what a crash left, then it listens, then it serves the containers that run. ready is
+// called when the sysadmin's socket answers and running containers have been looked at; reload is a channel of requests to read
+// lls.toml again.
+func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) error {
+	if err := a.Reload(ctx); err != nil {
+		return err
+	}
+	a.recover(ctx)
+	_ = os.Remove(a.opts.Socket) // of an agent that was killed; a second one is kept out by the lock
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: a.opts.Socket, Net: "unix"})
+	if err != nil {
+		return fmt.Errorf("cannot listen for the sysadmin: %w", err)
+	}
+	if err := os.Chmod(a.opts.Socket, 0o600); err != nil {
+		return errors.Join(fmt.Errorf("cannot listen for the sysadmin: %w", err), ln.Close())
+	}
+	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	a.work.Go(func() {
+		if err := a.pids.run(watching); err != nil {
+			a.log.Error("cannot tell when containers end", "error", err)
+		}
+	})
+	admin := a.listen(ln, nil)
+	a.adopt(ctx)
+	ready()
+	a.loop(ctx, reload)
+
+	a.log.Info("stopping")
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	admin.drain(drain)
+	for _, g := range a.guests.list() {
+		g.server.drain(drain)
+	}
+	stopWatching()
+	a.work.Wait()
+	a.store.backup(drain, 0)
+	return nil
+}
+
+// loop does what has to be done from time to time, until ctx ends.
+func (a *Agent) loop(ctx context.Context, reload <-chan os.Signal) {
+	tick := time.NewTicker(adoptEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-reload:
+			if err := a.Reload(ctx); err != nil {
+				a.log.Error("the old configuration stays in force", "error", err)
+			}
+		case <-tick.C:
+			a.store.backup(ctx, backupQuiet)
+			a.undoMaking(ctx)
+		}
+		a.adopt(ctx)
+	}
+}
+
+// recover finishes or undoes what a crash left half done: file systems grow to their volumes, volumes that never became live go.
+func (a *Agent) recover(ctx context.Context) {
+	v, err := a.store.current(ctx, 0)
+	if err != nil {
+		a.log.Error("cannot read the volume groups", "error", err)
+		return
+	}
+	for _, problem := range append(v.Missing, v.Catalog.Odd...) {
+		a.log.Warn("found at the start", "problem", problem)
+	}
+	for _, r := range v.Catalog.Records {
+		if !r.Growing || r.State == catalog.Making {
+			continue
+		}
+		a.log.Info("growing a file system to its volume", "volume", r.LV.Name)
+		if err := a.finishGrowth(ctx, r.ID); err != nil {
+			a.log.Error("cannot grow a file system to its volume", "volume", r.LV.Name, "error", err)
+		}
+	}
+	a.undoMaking(ctx)
+}
+
+// undoMaking takes away the volumes that never became live and that no request is making. A mkfs that outlived its agent keeps such a
+// volume in use, so this is tried again from time to time.
+func (a *Agent) undoMaking(ctx context.Context) {
+	v, err := a.store.current(ctx, time.Hour)
+	if err != nil {
+		return // the next report tells of it
+	}
+	for _, r := range v.Catalog.Records {
+		a.mu.Lock()
+		making := a.reserved[r.Owner.String()+"/"+string(r.Name)]
+		a.mu.Unlock()
+		if r.State != catalog.Making || making {
+			continue
+		}
+		a.log.Info("taking away a volume that was never finished", "volume", r.LV.Name)
+		if err := a.discard(ctx, r.LV); err != nil {
+			a.log.Warn("cannot take away a volume that was never finished", "volume", r.LV.Name, "error", err)
+		}
+	}
+}

@@ -1,0 +1,218 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"math"
+	"strings"
+
+	"lls/agent/api"
+	"lls/agent/catalog"
+	"lls/agent/filesystem"
+	"lls/lvm"
+	"lls/policy"
+)
+
+func (c *call) resize(ctx context.Context, in api.ResizeRequest) (api.Volume, error) {
+	r, v, err := c.volume(ctx, "resize", in.Name, catalog.Change, false)
+	if err != nil {
+		return api.Volume{}, err
+	}
+	more, relative := strings.CutPrefix(in.Size, "+")
+	size, err := lvm.ParseSize(more)
+	if err != nil {
+		return api.Volume{}, badSize("resize", in.Name, in.Size)
+	}
+	ctx = context.WithoutCancel(ctx)
+	// The tag says that the file system has yet to follow: a start after a crash in between finishes it.
+	growing := *r
+	growing.Growing = true
+	err = c.agent.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, now *View) (edit, error) {
+		return c.extend(ctx, w, now, r.ID, size, relative)
+	})
+	if err != nil {
+		return api.Volume{}, err
+	}
+	c.progress("growing the file system")
+	if err := c.agent.finishGrowth(ctx, r.ID); err != nil {
+		return api.Volume{}, err
+	}
+	if v, err = c.agent.store.current(ctx, workAge); err != nil {
+		return api.Volume{}, err
+	}
+	if now := v.Catalog.ByID(r.ID); now != nil {
+		r = now
+	}
+	return c.show(v, r, placesOf(c.agent.places(), r.LV)), nil
+}
+
+// extend grows the volume itself, after marking that its file system is to follow.
+func (c *call) extend(ctx context.Context, w lvm.Writer, v *View, id catalog.ID, size lvm.Size, relative bool) (edit, error) {
+	r := v.Catalog.ByID(id)
+	if r == nil {
+		return nil, lvm.ErrNotFound
+	}
+	name := v.Catalog.Shown(c.asker, r)
+	if relative {
+		if size > math.MaxInt64-r.LV.Size {
+			return nil, badSize("resize", name, "+"+size.String())
+		}
+		size += r.LV.Size
+	}
+	if r.LV.ReadOnly {
+		return nil, api.Errorf(api.Denied, "cannot resize %s: it is read-only", name).WithHint("take a writable copy: lls snapshot %s NAME", name)
+	}
+	if size < r.LV.Size {
+		return nil, api.Errorf(api.Malformed, "cannot resize %s to %s: it has %s, and volumes only grow", name, size, r.LV.Size).
+			WithHint("give a larger size, or a step: lls resize %s +1G", name)
+	}
+	if refused := c.refuse(v, "resize", name, r.Owner, v.pool(r.LV), policy.Ask{Size: int64(size - r.LV.Size)}); refused != nil {
+		return nil, refused
+	}
+	growing := *r
+	growing.Growing = true
+	if add, del := r.Changes(&growing); len(add) > 0 {
+		if err := w.Retag(ctx, r.LV.Name, add, del); err != nil {
+			return nil, err
+		}
+	}
+	if size > r.LV.Size {
+		if err := w.Extend(ctx, r.LV.Name, size); err != nil {
+			return nil, err
+		}
+	}
+	for _, g := range v.Groups {
+		if g.Name == r.LV.VG {
+			size = size.RoundUp(g.ExtentSize)
+		}
+	}
+	return changed(r.LV.Name, func(v *lvm.Volume) { v.Tags, v.Size = growing.Tags(), size }), nil
+}
+
+// finishGrowth lets the file system of a volume fill it, and takes the mark away.
+func (a *Agent) finishGrowth(ctx context.Context, id catalog.ID) error {
+	v, err := a.store.current(ctx, workAge)
+	if err != nil {
+		return err
+	}
+	r := v.Catalog.ByID(id)
+	if r == nil || !r.Growing {
+		return nil
+	}
+	wasActive := r.LV.Active
+	if !wasActive {
+		if err := a.activate(ctx, r.LV); err != nil {
+			return err
+		}
+	}
+	grow, cancel := context.WithTimeout(ctx, writeDeadline)
+	defer cancel()
+	if err := a.devices.Grow(grow, a.store.lvm.Device(r.LV.VG, r.LV.Name), filesystem.Type(r.FS)); err != nil {
+		return err
+	}
+	done := *r
+	done.Growing = false
+	return a.retag(ctx, r, &done, !wasActive)
+}
+
+func (c *call) set(ctx context.Context, in api.SetRequest) (api.Volume, error) {
+	r, v, err := c.volume(ctx, "set", in.Name, catalog.Change, false)
+	if err != nil {
+		return api.Volume{}, err
+	}
+	to := *r
+	switch in.Visibility {
+	case "":
+	case api.Visible, api.Hidden:
+		to.Visible = in.Visibility == api.Visible
+	default:
+		return api.Volume{}, api.Errorf(api.Malformed, "cannot set %s: %.20q is no visibility", in.Name, in.Visibility).WithHint("say --visibility visible or hidden")
+	}
+	switch in.Access {
+	case "":
+	case api.AccessRW, api.AccessRO, api.AccessNone:
+		to.Access = in.Access
+	default:
+		return api.Volume{}, api.Errorf(api.Malformed, "cannot set %s: %.20q is no access", in.Name, in.Access).WithHint("say --access rw, ro or none")
+	}
+	if in.Visibility == "" && in.Access == "" {
+		return api.Volume{}, api.Errorf(api.Malformed, "cannot set %s: say what", in.Name).WithHint("lls set %s --visibility visible --access ro", in.Name)
+	}
+	if err := c.agent.retag(ctx, r, &to, false); err != nil {
+		return api.Volume{}, err
+	}
+	return c.show(v, &to, placesOf(c.agent.places(), r.LV)), nil
+}
+
+func (c *call) remove(ctx context.Context, in api.NameRequest) (api.Volume, error) {
+	r, v, err := c.volume(ctx, "delete", in.Name, catalog.Change, false)
+	if err != nil {
+		return api.Volume{}, err
+	}
+	at := placesOf(c.agent.places(), r.LV)
+	for _, p := range at {
+		// What its owner or the caller has mounted is busy; what others hold goes to the trash, and they keep it until they let go.
+		if p.guest == c.guest || p.guest != nil && p.guest.Owner == r.Owner {
+			return api.Volume{}, c.busy(ctx, "delete", in.Name, r.LV)
+		}
+	}
+	to := *r
+	to.State, to.Deleted = catalog.Trash, c.agent.opts.Now()
+	if err := c.agent.retag(ctx, r, &to, r.LV.Active && len(at) == 0); err != nil {
+		return api.Volume{}, err
+	}
+	return c.show(v, &to, at), nil
+}
+
+func (c *call) undelete(ctx context.Context, in api.UndeleteRequest) (api.Volume, error) {
+	r, _, err := c.volume(ctx, "undelete", in.Name, catalog.Change, true)
+	if err != nil {
+		return api.Volume{}, err
+	}
+	to := *r
+	to.State = catalog.Live
+	if in.As != "" {
+		if to.Name, err = catalog.ParseName(in.As); err != nil {
+			return api.Volume{}, badName("undelete", err)
+		}
+	}
+	release, err := c.reserve(ctx, "undelete", to.Owner, to.Name)
+	if e := api.AsError(err); err != nil && e.Code == api.Exists {
+		return api.Volume{}, e.WithHint("give it another name: lls undelete %s --as NEW", in.Name)
+	}
+	if err != nil {
+		return api.Volume{}, err
+	}
+	defer release()
+	if err := c.agent.retag(ctx, r, &to, false); err != nil {
+		return api.Volume{}, err
+	}
+	v, err := c.agent.store.current(ctx, workAge)
+	if err != nil {
+		return api.Volume{}, err
+	}
+	return c.show(v, &to, placesOf(c.agent.places(), r.LV)), nil
+}
+
+// purge removes a volume for good: the one in the trash, or the live one when none of that name is there.
+func (c *call) purge(ctx context.Context, in api.NameRequest) (api.Volume, error) {
+	r, v, err := c.volume(ctx, "purge", in.Name, catalog.Change, true)
+	if e := api.AsError(err); err != nil && e.Code == api.NotFound {
+		r, v, err = c.volume(ctx, "purge", in.Name, catalog.Change, false)
+	}
+	if err != nil {
+		return api.Volume{}, err
+	}
+	err = c.agent.discard(ctx, r.LV)
+	var depend *lvm.DependentsError
+	switch {
+	case errors.Is(err, lvm.ErrOpen):
+		return api.Volume{}, c.busy(ctx, "purge", in.Name, r.LV).Because(err)
+	case errors.As(err, &depend) && !c.asker.Admin:
+		return api.Volume{}, api.Errorf(api.Busy, "cannot purge %s: other volumes depend on it", in.Name).Because(err).
+			WithHint("ask the sysadmin which: lls-agent info NAME")
+	case err != nil:
+		return api.Volume{}, err
+	}
+	return c.show(v, r, nil), nil
+}

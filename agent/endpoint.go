@@ -1,0 +1,170 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"lls/agent/api"
+	"lls/agent/catalog"
+	"lls/agent/mount"
+	"lls/lvm"
+	"lls/policy"
+)
+
+// How old a report may be. What the agent changes itself is in it at once; this is for changes behind its back. A name that is not
+// found is looked up in a new report before anybody is told so.
+const (
+	listAge = time.Second
+	workAge = 30 * time.Second
+)
+
+// endpoint is one request that can be made, who may make it, and what answers it.
+type endpoint struct {
+	method, path string
+	admin        bool // on the sysadmin's socket only
+	run          func(ctx context.Context, c *call, body []byte) (any, error)
+}
+
+// endpoints is the whole list. An endpoint that is not marked admin is everybody's, and every volume it touches goes through
+// call.volume, which checks the caller's rights.
+func endpoints() []endpoint {
+	return []endpoint{
+		{http.MethodGet, api.PathInfo, false, get((*call).serverInfo)},
+		{http.MethodGet, api.PathVolumes, false, get((*call).list)},
+		{http.MethodGet, api.PathVolume, false, get((*call).info)},
+		{http.MethodGet, api.PathUsage, false, get((*call).usage)},
+		{http.MethodPost, api.PathCreate, false, post((*call).create)},
+		{http.MethodPost, api.PathSnapshot, false, post((*call).snapshot)},
+		{http.MethodPost, api.PathMount, false, post((*call).mount)},
+		{http.MethodPost, api.PathUmount, false, post((*call).umount)},
+		{http.MethodPost, api.PathResize, false, post((*call).resize)},
+		{http.MethodPost, api.PathSet, false, post((*call).set)},
+		{http.MethodPost, api.PathDelete, false, post((*call).remove)},
+		{http.MethodPost, api.PathUndelete, false, post((*call).undelete)},
+		{http.MethodPost, api.PathPurge, false, post((*call).purge)},
+		{http.MethodGet, api.PathStatus, true, get((*call).status)},
+		{http.MethodGet, api.PathContainers, true, get((*call).containers)},
+		{http.MethodPost, api.PathGive, true, post((*call).give)},
+		{http.MethodPost, api.PathReload, true, post((*call).reload)},
+		{http.MethodPost, api.PathHookStart, true, post((*call).hookStart)},
+	}
+}
+
+func get[Out any](run func(*call, context.Context) (Out, error)) func(context.Context, *call, []byte) (any, error) {
+	return func(ctx context.Context, c *call, _ []byte) (any, error) { return run(c, ctx) }
+}
+
+func post[In, Out any](run func(*call, context.Context, In) (Out, error)) func(context.Context, *call, []byte) (any, error) {
+	return func(ctx context.Context, c *call, body []byte) (any, error) {
+		var in In
+		if err := decode(body, &in); err != nil {
+			return nil, err
+		}
+		return run(c, ctx, in)
+	}
+}
+
+// call is one request under way.
+type call struct {
+	agent   *Agent
+	guest   *guest // nil: the sysadmin's
+	asker   catalog.Asker
+	peer    peer
+	config  *policy.Config
+	request *http.Request
+	answer  *answer
+	what    string // for the journal: what was done to what
+}
+
+func (c *call) progress(format string, args ...any) { c.answer.progress(fmt.Sprintf(format, args...)) }
+
+// volume finds the volume that ref names for the caller, and checks that the caller may do action with it. It is the only way
+// for an endpoint to come by a volume that a request names. verb is for the error: "cannot VERB NAME: why".
+func (c *call) volume(ctx context.Context, verb, ref string, action catalog.Action, trash bool) (*catalog.Record, *View, error) {
+	parsed, err := catalog.ParseRef(ref)
+	if err != nil {
+		return nil, nil, badName(verb, err)
+	}
+	r, v, err := c.find(ctx, parsed, trash)
+	if errors.Is(err, catalog.ErrNotFound) {
+		e := api.Errorf(api.NotFound, "cannot %s %s: there is no such volume", verb, ref)
+		if trash {
+			e = api.Errorf(api.NotFound, "cannot %s %s: there is no such volume in the trash", verb, ref)
+		}
+		return nil, nil, e
+	}
+	if errors.Is(err, catalog.ErrAmbiguous) {
+		return nil, nil, api.Errorf(api.Malformed, "cannot %s %s: %v", verb, ref, err)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if refused := r.May(c.asker, action, v.Catalog.Shown(c.asker, r)); refused != nil {
+		return nil, nil, refused
+	}
+	c.what = r.Owner.String() + "/" + string(r.LV.Name)
+	return r, v, nil
+}
+
+// find looks in the view at hand, and in a new one before it says that there is nothing.
+func (c *call) find(ctx context.Context, ref catalog.Ref, trash bool) (*catalog.Record, *View, error) {
+	for _, age := range []time.Duration{workAge, listAge} {
+		v, err := c.agent.store.current(ctx, age)
+		if err != nil {
+			return nil, nil, err
+		}
+		r, err := v.Catalog.Find(c.asker, ref, trash)
+		if !errors.Is(err, catalog.ErrNotFound) {
+			return r, v, err
+		}
+	}
+	return nil, nil, catalog.ErrNotFound
+}
+
+func badName(verb string, err error) *api.Error {
+	why := strings.TrimSuffix(err.Error(), ": "+catalog.ErrBadName.Error())
+	return api.Errorf(api.Malformed, "cannot %s a volume of that name: %s", verb, why).
+		WithHint("names are 1 to %d of A-Z a-z 0-9 . _ + - and begin with a letter or digit; another owner's volume is OWNER/NAME", catalog.MaxName)
+}
+
+// explain makes of any error what its asker may know. The causes stay for the journal.
+func (c *call) explain(err error) *api.Error {
+	var e *api.Error
+	if errors.As(err, &e) {
+		if c.asker.Admin && e.Detail != nil && !strings.Contains(e.Message, e.Detail.Error()) && (e.Code == api.Failed || e.Code == api.NeedsAdmin) {
+			told := *e
+			told.Message += ": " + e.Detail.Error() // the sysadmin may know
+			return &told
+		}
+		return e
+	}
+	var depend *lvm.DependentsError
+	switch {
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		e = api.Errorf(api.Busy, "cannot do it now: the host took too long").WithHint("try again; see whether it was done: lls list")
+	case errors.Is(err, lvm.ErrPoolFull) || errors.Is(err, lvm.ErrNoSpace):
+		e = api.Errorf(api.Full, "cannot do it: the pool has no room")
+	case errors.As(err, &depend):
+		e = api.Errorf(api.Busy, "cannot do it: other volumes depend on it").WithHint("ask the sysadmin which: lls-agent info NAME")
+		if c.asker.Admin {
+			e = api.Errorf(api.Busy, "%v", depend).WithHint("remove those first: lvremove VG/LV")
+		}
+	case errors.Is(err, mount.ErrGone):
+		e = api.Errorf(api.Busy, "cannot do it: the container has ended")
+	case errors.Is(err, lvm.ErrNotFound):
+		e = api.Errorf(api.NotFound, "cannot do it: the volume has just gone")
+	case errors.Is(err, lvm.ErrNoGroup) || errors.Is(err, lvm.ErrNoPool):
+		e = api.Errorf(api.NeedsAdmin, "cannot do it: the pool is not there")
+	default:
+		e = api.Errorf(api.Failed, "cannot do it: something failed on the host")
+	}
+	e.Detail = err
+	if c.asker.Admin && depend == nil {
+		e.Message = err.Error()
+	}
+	return e
+}

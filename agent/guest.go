@@ -1,0 +1,291 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"lls/agent/catalog"
+	"lls/agent/container"
+	"lls/agent/mount"
+)
+
+// injectDeadline bounds what is done for the start of one container.
+const injectDeadline = 20 * time.Second
+
+// guest is a running container that the agent serves. Only its own mutex guards what changes.
+type guest struct {
+	container.Container
+	box    *mount.Box
+	tree   *mount.Tree
+	server *socketServer
+
+	mu     sync.Mutex
+	broken error // why /lls does not work in it, or nil
+	closed bool
+}
+
+func (g *guest) asker() catalog.Asker {
+	return catalog.Asker{Owner: g.Owner, Privileged: !g.box.Mapped}
+}
+
+// status is "ok", or why /lls does not work in it.
+func (g *guest) status() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.broken != nil {
+		return g.broken.Error()
+	}
+	return "ok"
+}
+
+// guests are the running containers, by their key.
+type guests struct {
+	mu  sync.Mutex
+	all map[string]*guest
+	// starting serialises the start of one container: the hook and the reconciliation may both see it.
+	starting map[string]chan struct{}
+}
+
+func newGuests() *guests {
+	return &guests{all: map[string]*guest{}, starting: map[string]chan struct{}{}}
+}
+
+// list is every guest, sorted by owner.
+func (gs *guests) list() []*guest {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	var all []*guest
+	for _, g := range gs.all {
+		all = append(all, g)
+	}
+	slices.SortFunc(all, func(a, b *guest) int { return strings.Compare(a.Owner.String(), b.Owner.String()) })
+	return all
+}
+
+func (gs *guests) get(key string) *guest {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	return gs.all[key]
+}
+
+// named finds a running container by its owner name, or NAME#TOKEN.
+func (gs *guests) named(name string) *guest {
+	for _, g := range gs.list() {
+		if g.Owner.Name == name || g.Owner.String() == name {
+			return g
+		}
+	}
+	return nil
+}
+
+// enter waits until nobody else starts the container of key; the result ends that.
+func (gs *guests) enter(ctx context.Context, key string) (leave func(), err error) {
+	for {
+		gs.mu.Lock()
+		wait, taken := gs.starting[key]
+		if !taken {
+			mine := make(chan struct{})
+			gs.starting[key] = mine
+			gs.mu.Unlock()
+			return func() {
+				gs.mu.Lock()
+				delete(gs.starting, key)
+				gs.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		gs.mu.Unlock()
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// serve makes LLS work in a container whose init is pid: it lays out its tree, listens there, and injects it. It is idempotent, and
+// the one way in for the hook, the agent's start and the reconciliation. It asks liblxc nothing.
+func (a *Agent) serve(ctx context.Context, c container.Container, pid int) error {
+	ctx, cancel := context.WithTimeout(ctx, injectDeadline)
+	defer cancel()
+	leave, err := a.guests.enter(ctx, c.Key())
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if old := a.guests.get(c.Key()); old != nil {
+		if old.box.PID == pid && old.alive() {
+			return a.inject(ctx, old)
+		}
+		a.drop(old, false)
+	}
+	g, err := a.newGuest(c, pid)
+	if err != nil {
+		return fmt.Errorf("cannot serve container %s: %w", c.Owner.Name, err)
+	}
+	a.guests.mu.Lock()
+	a.guests.all[c.Key()] = g
+	a.guests.mu.Unlock()
+	if err := a.pids.add(int(g.box.PIDFD.Fd()), func() { a.work.Go(func() { a.ended(g) }) }); err != nil {
+		a.drop(g, false)
+		return fmt.Errorf("cannot serve container %s: %w", c.Owner.Name, err)
+	}
+	return a.inject(ctx, g)
+}
+
+func (a *Agent) newGuest(c container.Container, pid int) (g *guest, err error) {
+	box, err := mount.OpenBox(pid, nil)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := mount.OpenTree(a.opts.Trees, c.Key())
+	if err != nil {
+		return nil, errors.Join(err, box.Close())
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, tree.Close(), box.Close())
+		}
+	}()
+	if err := tree.Sweep(); err != nil {
+		return nil, err
+	}
+	ln, err := tree.Listen("lls.sock", 0o666)
+	if err != nil {
+		return nil, err
+	}
+	g = &guest{Container: c, box: box, tree: tree, broken: errors.New("not injected yet")}
+	g.server = a.listen(ln, g)
+	return g, nil
+}
+
+// alive says whether the guest's init still runs.
+func (g *guest) alive() bool {
+	_, err := os.Stat(fmt.Sprintf("/proc/%d", g.box.PID))
+	return err == nil && g.box.Alive()
+}
+
+// inject puts the client and the tree into the container, again when its root took them away.
+func (a *Agent) inject(ctx context.Context, g *guest) error {
+	if there, err := a.mounts.Injected(g.box, g.tree); err == nil && there && g.status() == "ok" {
+		return nil
+	}
+	err := a.fill(g)
+	if err == nil {
+		err = a.mounts.Inject(ctx, g.tree, g.box)
+	}
+	g.mu.Lock()
+	was := g.broken
+	g.broken = err
+	g.mu.Unlock()
+	if err == nil {
+		a.log.Info("serving the container", "container", g.Owner, "pid", g.box.PID)
+	} else if was == nil || was.Error() != err.Error() {
+		a.log.Warn("cannot make /lls in the container", "container", g.Owner, "error", err)
+	}
+	return err
+}
+
+// fill copies the client into the guest's tree. The copy is the container's own: what its root does to it harms nobody else.
+func (a *Agent) fill(g *guest) error {
+	f, err := os.Open(a.opts.Client)
+	if err != nil {
+		return fmt.Errorf("cannot copy the client: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	return g.tree.Copy("bin/lls", f, 0o755)
+}
+
+// ended clears up after a container that has ended, unless it runs again already.
+func (a *Agent) ended(g *guest) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*injectDeadline)
+	defer cancel()
+	leave, err := a.guests.enter(ctx, g.Key())
+	if err != nil {
+		a.log.Warn("cannot clear up after the container", "container", g.Owner, "error", err)
+		return
+	}
+	defer leave()
+	a.drop(g, a.guests.get(g.Key()) == g)
+}
+
+// drop ends the service of a guest. ended says that the container itself has ended, so that its tree goes too.
+func (a *Agent) drop(g *guest, ended bool) {
+	g.mu.Lock()
+	closed := g.closed
+	g.closed = true
+	g.mu.Unlock()
+	if closed {
+		return
+	}
+	a.guests.mu.Lock()
+	if a.guests.all[g.Key()] == g {
+		delete(a.guests.all, g.Key())
+	}
+	a.guests.mu.Unlock()
+	a.pids.forget(int(g.box.PIDFD.Fd()))
+	g.server.close()
+	end := g.tree.Close
+	if ended {
+		end = g.tree.Remove
+	}
+	if err := errors.Join(end(), g.box.Close()); err != nil {
+		a.log.Warn("cannot clear up after the container", "container", g.Owner, "error", err)
+	}
+	a.log.Info("container ended", "container", g.Owner)
+}
+
+// adopt serves every running container that is not served, and mends /lls in those that are.
+func (a *Agent) adopt(ctx context.Context) {
+	cfg := a.config()
+	all, err := a.containers.List(paths(cfg))
+	if err != nil {
+		a.log.Warn("cannot list all containers", "error", err)
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 8)
+	for _, c := range all {
+		if g := a.guests.get(c.Key()); g != nil && g.alive() {
+			if ok, err := a.mounts.Injected(g.box, g.tree); err == nil && ok {
+				continue
+			}
+			wg.Go(func() { _ = a.serve(ctx, c, g.box.PID) }) // serve tells the journal
+			continue
+		}
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			a.adoptOne(ctx, c)
+		})
+	}
+	wg.Wait()
+}
+
+func (a *Agent) adoptOne(ctx context.Context, c container.Container) {
+	ask, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	pid, err := a.containers.Init(ask, c)
+	if errors.Is(err, container.ErrNotRunning) || ctx.Err() != nil {
+		return
+	}
+	if err == nil {
+		err = a.serve(ctx, c, pid)
+	}
+	if err != nil && !errors.Is(err, mount.ErrHostMounts) {
+		a.log.Warn("cannot serve the container", "container", c.Owner, "error", err)
+	}
+}
+
+// listen serves a guest's socket; nil stands for the sysadmin.
+func (a *Agent) listen(ln *net.UnixListener, g *guest) *socketServer {
+	s := newSocketServer(a, ln, g)
+	a.work.Go(s.serve)
+	return s
+}

@@ -1,0 +1,106 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"lls/agent/api"
+	"lls/agent/mount"
+	"lls/lvm"
+)
+
+// holdersDeadline bounds the look through all processes of the host.
+const holdersDeadline = 3 * time.Second
+
+// holders tells who keeps a volume busy: the caller's own processes by pid and command, all others as another container.
+func (c *call) holders(ctx context.Context, v lvm.Volume) []api.Holder {
+	if !v.Active || v.Major == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, holdersDeadline)
+	defer cancel()
+	found, err := mount.Holders(ctx, v.Major, v.Minor)
+	if err != nil {
+		c.agent.log.Warn("cannot tell all who hold a volume", "volume", v.Name, "error", err)
+	}
+	var out []api.Holder
+	others := false
+	for _, h := range found {
+		g := c.agent.guestOf(h.PID)
+		switch {
+		case c.asker.Admin:
+			name := api.HostOwner
+			if g != nil {
+				name = g.Owner.Name
+			}
+			out = append(out, api.Holder{Container: name, PID: h.PID, Command: h.Command, Path: h.Path})
+		case g != nil && g == c.guest:
+			out = append(out, api.Holder{Container: g.Owner.Name, PID: innerPID(h.PID), Command: h.Command, Path: h.Path})
+		default:
+			others = true
+		}
+	}
+	if others {
+		out = append(out, api.Holder{Container: api.AnotherContainer})
+	}
+	return out
+}
+
+// guestOf finds the running container that a process of the host is in: that of its pid namespace, or of an ancestor.
+func (a *Agent) guestOf(pid int) *guest {
+	guests := a.guests.list()
+	for range 64 { // no process tree that we could have to climb is deeper
+		ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
+		if err != nil {
+			return nil
+		}
+		for _, g := range guests {
+			if theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", g.box.PID)); g.box.PID == pid || err == nil && theirs == ns && a.pidNS != ns {
+				return g
+			}
+		}
+		if pid = statusNumber(pid, "PPid:"); pid < 2 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// innerPID is a process's pid in its own, innermost pid namespace.
+func innerPID(pid int) int { return statusNumber(pid, "NSpid:") }
+
+// statusNumber is the last number of a line of /proc/PID/status, or 0.
+func statusNumber(pid int, key string) int {
+	data, err := readSmall(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(data) {
+		if rest, ok := strings.CutPrefix(line, key); ok {
+			f := strings.Fields(rest)
+			if len(f) == 0 {
+				return 0
+			}
+			n, _ := strconv.Atoi(f[len(f)-1]) // 0 when it is none
+			return n
+		}
+	}
+	return 0
+}
+
+// readSmall reads a file of /proc.
+func readSmall(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	return string(data), err
+}
+
+// busy is the error of something that cannot be done to a volume because it is in use.
+func (c *call) busy(ctx context.Context, verb, name string, v lvm.Volume) *api.Error {
+	e := api.Errorf(api.Busy, "cannot %s %s: it is in use", verb, name).WithHint("end what uses it, then: lls umount %s", name)
+	e.Holders = c.holders(ctx, v)
+	return e
+}

@@ -1,0 +1,345 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"lls/agent/api"
+	"lls/agent/catalog"
+	"lls/agent/filesystem"
+	"lls/lvm"
+	"lls/policy"
+)
+
+// plan is a volume that is about to be made, with everything about it checked that can be without the writer.
+type plan struct {
+	catalog.Record
+	pool policy.Pool
+	ask  policy.Ask
+}
+
+// ownerOf is who the new volume will belong to.
+func (c *call) ownerOf(ctx context.Context, verb, owner string) (catalog.Owner, error) {
+	if owner == "" || owner == c.asker.Owner.Name {
+		return c.asker.Owner, nil
+	}
+	if !c.asker.Admin {
+		return catalog.Owner{}, api.Errorf(api.Denied, "cannot %s a volume for somebody else: only the sysadmin may", verb)
+	}
+	v, err := c.agent.store.current(ctx, workAge)
+	if err != nil {
+		return catalog.Owner{}, err
+	}
+	return c.ownerNamed(v, owner)
+}
+
+// visibility is what was asked for, else the configured default; the host's are visible.
+func (c *call) visibility(owner catalog.Owner, asked *bool) bool {
+	if asked != nil {
+		return *asked
+	}
+	return owner.IsHost() || c.config.DefaultVisibility == api.Visible
+}
+
+// reserve keeps a name of an owner for the request under way, so that two requests in two volume groups cannot both take it.
+func (c *call) reserve(ctx context.Context, verb string, owner catalog.Owner, name catalog.Name) (release func(), err error) {
+	a := c.agent
+	key := owner.String() + "/" + string(name)
+	taken := func() *api.Error {
+		return api.Errorf(api.Exists, "cannot %s %s: the name is taken", verb, name)
+	}
+	v, err := a.store.current(ctx, workAge)
+	if err != nil {
+		return nil, err
+	}
+	if v.Catalog.Taken(owner, name) != nil {
+		return nil, taken()
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.reserved[key] {
+		return nil, taken()
+	}
+	a.reserved[key] = true
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.reserved, key)
+	}, nil
+}
+
+// admit checks the name, the quota and the pool under the writer, where they cannot change any more, and gives the record its id.
+func (c *call) admit(v *View, verb string, p *plan) *api.Error {
+	if v.Catalog.Taken(p.Owner, p.Name) != nil {
+		return api.Errorf(api.Exists, "cannot %s %s: the name is taken", verb, p.Name)
+	}
+	lv, ok := findPool(v.Groups, p.pool)
+	if !ok || !lv.HasTag(catalog.PoolTag(p.pool.Name)) {
+		return api.Errorf(api.NeedsAdmin, "cannot %s %s: pool %s is not there", verb, p.Name, p.pool.Name)
+	}
+	if refused := c.refuse(v, verb, string(p.Name), p.Owner, p.pool, p.ask); refused != nil {
+		return refused
+	}
+	for p.ID == "" || v.Catalog.ByID(p.ID) != nil {
+		p.ID = catalog.NewID()
+	}
+	p.LV = lvm.Volume{VG: lvm.VG(p.pool.Group), Name: p.LVName(), Pool: lvm.Name(p.pool.LV), Thin: true, Created: c.agent.opts.Now()}
+	if err := lvm.CheckPair(p.LV.VG, p.LV.Name); err != nil {
+		return api.Errorf(api.Malformed, "cannot %s %s: the name is too long for this pool", verb, p.Name).Because(err)
+	}
+	return nil
+}
+
+// refuse asks the policy whether the owner may have more in a pool.
+func (c *call) refuse(v *View, verb, name string, owner catalog.Owner, p policy.Pool, ask policy.Ask) *api.Error {
+	limits := c.config.Limits
+	var r *policy.Refusal
+	if !owner.IsHost() && !c.asker.Admin {
+		use, _ := useOf(v, owner, p)
+		r = limits.Admit(use, ask)
+	}
+	if lv, ok := findPool(v.Groups, p); r == nil && ok {
+		r = limits.AdmitPool(policy.Fill{DataPercent: lv.DataPercent, MetadataPercent: lv.MetadataPercent, Known: lv.Known})
+	}
+	if r == nil {
+		return nil
+	}
+	return api.Errorf(api.Full, "cannot %s %s: %s", verb, name, r.Why).WithHint("%s", r.Hint)
+}
+
+func (c *call) create(ctx context.Context, in api.CreateRequest) (api.Volume, error) {
+	p, err := c.planCreate(ctx, in)
+	if err != nil {
+		return api.Volume{}, err
+	}
+	release, err := c.reserve(ctx, "create", p.Owner, p.Name)
+	if err != nil {
+		return api.Volume{}, err
+	}
+	defer release()
+	c.progress("making the volume")
+	if err := c.addThin(ctx, p); err != nil {
+		return api.Volume{}, err
+	}
+	c.what = p.Owner.String() + "/" + string(p.LV.Name)
+	c.progress("making the file system")
+	ctx = context.WithoutCancel(ctx) // from here on it is finished or undone, whoever listens
+	if err := c.agent.makeFS(ctx, p.LV, filesystem.Type(p.FS)); err != nil {
+		return api.Volume{}, errors.Join(err, c.agent.discard(ctx, p.LV))
+	}
+	live := p.Record
+	live.State = catalog.Live
+	if err := c.agent.retag(ctx, &p.Record, &live, in.Mount == ""); err != nil {
+		return api.Volume{}, errors.Join(err, c.agent.discard(ctx, p.LV))
+	}
+	return c.made(ctx, live.ID, in.Mount, false)
+}
+
+func (c *call) planCreate(ctx context.Context, in api.CreateRequest) (*plan, error) {
+	name, err := catalog.ParseName(in.Name)
+	if err != nil {
+		return nil, badName("create", err)
+	}
+	size, err := lvm.ParseSize(in.Size)
+	if err != nil {
+		return nil, badSize("create", in.Name, in.Size)
+	}
+	if in.FS == "" {
+		in.FS = c.config.DefaultFS
+	}
+	fs, err := filesystem.ParseType(in.FS)
+	if err != nil {
+		return nil, api.Errorf(api.Malformed, "cannot create %s: %.20q is no file system of ours", name, in.FS).WithHint("say --fs ext4 or --fs xfs")
+	}
+	if size < filesystem.MinSize(fs) {
+		return nil, api.Errorf(api.Malformed, "cannot create %s: %s is too small for %s", name, size, fs).
+			WithHint("give %s or more: --size %s", filesystem.MinSize(fs), filesystem.MinSize(fs))
+	}
+	if e := c.checkMountPath("create", string(name), in.Mount); e != nil {
+		return nil, e
+	}
+	owner, err := c.ownerOf(ctx, "create", in.Owner)
+	if err != nil {
+		return nil, err
+	}
+	pool, ok := c.config.Pool(in.Pool)
+	if !ok {
+		return nil, c.noPool("create", string(name), in.Pool)
+	}
+	return &plan{pool: pool, ask: policy.Ask{Volume: true, Size: int64(size)}, Record: catalog.Record{
+		Name: name, Owner: owner, State: catalog.Making, Visible: c.visibility(owner, in.Visible), Access: api.AccessRO, FS: string(fs),
+		LV: lvm.Volume{Size: size},
+	}}, nil
+}
+
+func (c *call) noPool(verb, name, pool string) *api.Error {
+	var names []string
+	for _, p := range c.config.Pools {
+		names = append(names, p.Name)
+	}
+	if len(names) == 0 {
+		return api.Errorf(api.NeedsAdmin, "cannot %s %s: this host has no pool yet", verb, name).WithHint("the host's sysadmin makes one with: lls-agent init")
+	}
+	return api.Errorf(api.NotFound, "cannot %s %s: there is no pool %.40q", verb, name, pool).WithHint("pools are: %s", strings.Join(names, ", "))
+}
+
+func badSize(verb, name, size string) *api.Error {
+	return api.Errorf(api.Malformed, "cannot %s %.48s: %.20q is no size", verb, name, size).WithHint("write it like 500M, 10G or 1.5T")
+}
+
+// addThin makes the plan's volume, empty and not yet live.
+func (c *call) addThin(ctx context.Context, p *plan) error {
+	size := p.LV.Size
+	return c.agent.store.write(ctx, lvm.VG(p.pool.Group), func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
+		if e := c.admit(v, "create", p); e != nil {
+			return nil, e
+		}
+		err := w.CreateThin(ctx, lvm.CreateThin{Pool: p.LV.Pool, Name: p.LV.Name, Size: size, Tags: p.Tags(), Activate: true})
+		if err != nil {
+			return nil, err
+		}
+		p.LV.Tags, p.LV.Size, p.LV.Active = p.Tags(), size, true
+		for _, g := range v.Groups {
+			if g.Name == p.LV.VG {
+				p.LV.Size = size.RoundUp(g.ExtentSize)
+			}
+		}
+		p.LV.Major, p.LV.Minor, err = c.agent.devices.Number(p.LV.VG, p.LV.Name)
+		return appended(p.LV), err
+	})
+}
+
+func (c *call) snapshot(ctx context.Context, in api.SnapshotRequest) (api.Volume, error) {
+	src, _, err := c.volume(ctx, "snapshot", in.Source, catalog.Snapshot, false)
+	if err != nil {
+		return api.Volume{}, err
+	}
+	p, err := c.planSnapshot(ctx, src, in)
+	if err != nil {
+		return api.Volume{}, err
+	}
+	release, err := c.reserve(ctx, "make", p.Owner, p.Name)
+	if err != nil {
+		return api.Volume{}, err
+	}
+	defer release()
+	err = c.agent.store.write(ctx, src.LV.VG, func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
+		return c.addSnapshot(ctx, w, v, src.ID, p, in.Mount != "")
+	})
+	if err != nil {
+		return api.Volume{}, err
+	}
+	c.what = p.Owner.String() + "/" + string(p.LV.Name)
+	return c.made(context.WithoutCancel(ctx), p.ID, in.Mount, in.ReadOnly)
+}
+
+func (c *call) planSnapshot(ctx context.Context, src *catalog.Record, in api.SnapshotRequest) (*plan, error) {
+	if in.Name == "" {
+		stamp := c.agent.opts.Now().Format("-20060102-150405")
+		in.Name = string(src.Name[:min(len(src.Name), catalog.MaxName-len(stamp))]) + stamp
+	}
+	name, err := catalog.ParseName(in.Name)
+	if err != nil {
+		return nil, badName("make", err)
+	}
+	if e := c.checkMountPath("snapshot", in.Source, in.Mount); e != nil {
+		return nil, e
+	}
+	owner, err := c.ownerOf(ctx, "make", in.Owner)
+	if err != nil {
+		return nil, err
+	}
+	return &plan{Record: catalog.Record{
+		Name: name, Owner: owner, State: catalog.Live, Visible: c.visibility(owner, in.Visible), Access: api.AccessRO, Origin: src.ID, FS: src.FS,
+		LV: lvm.Volume{ReadOnly: in.ReadOnly},
+	}}, nil
+}
+
+// addSnapshot takes the snapshot in one LVM command, so that it is whole or not there.
+func (c *call) addSnapshot(ctx context.Context, w lvm.Writer, v *View, source catalog.ID, p *plan, activate bool) (edit, error) {
+	src := v.Catalog.ByID(source)
+	if src == nil || src.State != catalog.Live || !src.Known(c.asker) {
+		return nil, api.Errorf(api.NotFound, "cannot make %s: its origin has just gone", p.Name)
+	}
+	readOnly := p.LV.ReadOnly
+	p.pool = v.pool(src.LV)
+	p.ask = policy.Ask{Volume: true, Snapshot: true, Size: int64(src.LV.Size)}
+	if e := c.admit(v, "make", p); e != nil {
+		return nil, e
+	}
+	err := w.Snapshot(ctx, lvm.Snapshot{Origin: src.LV.Name, Name: p.LV.Name, Tags: p.Tags(), ReadOnly: readOnly, Activate: activate})
+	if err != nil {
+		return nil, err
+	}
+	p.LV.Tags, p.LV.Size, p.LV.Origin, p.LV.OriginUUID = p.Tags(), src.LV.Size, src.LV.Name, src.LV.UUID
+	p.LV.ReadOnly, p.LV.Active = readOnly, activate
+	if activate {
+		p.LV.Major, p.LV.Minor, err = c.agent.devices.Number(p.LV.VG, p.LV.Name)
+	}
+	return appended(p.LV), err
+}
+
+// made answers a request that made a volume, mounting it first where that was asked for. A volume that was to be mounted and cannot
+// be is taken away again, so that the request leaves nothing.
+func (c *call) made(ctx context.Context, id catalog.ID, path string, readOnly bool) (api.Volume, error) {
+	v, err := c.agent.store.current(ctx, workAge)
+	if err != nil {
+		return api.Volume{}, err
+	}
+	r := v.Catalog.ByID(id)
+	if r == nil {
+		return api.Volume{}, api.Errorf(api.Failed, "cannot find the new volume again")
+	}
+	if path == "" {
+		return c.show(v, r, nil), nil
+	}
+	m, err := c.place(ctx, v, r, path, readOnly, c.guest)
+	if err != nil {
+		if undo := c.agent.discard(ctx, r.LV); undo != nil {
+			c.agent.log.Error("cannot take back a volume that could not be mounted", "volume", r.LV.Name, "error", undo)
+		}
+		return api.Volume{}, err
+	}
+	out := c.show(v, r, nil)
+	out.Mounts = []api.Mount{m}
+	return out, nil
+}
+
+// makeFS makes the file system of a volume that is active.
+func (a *Agent) makeFS(ctx context.Context, v lvm.Volume, fs filesystem.Type) error {
+	ctx, cancel := context.WithTimeout(ctx, writeDeadline)
+	defer cancel()
+	return a.devices.Make(ctx, a.store.lvm.Device(v.VG, v.Name), fs)
+}
+
+// retag turns one record of a volume into another, in one LVM command. deactivate has its device go as well, if nobody uses it.
+func (a *Agent) retag(ctx context.Context, from, to *catalog.Record, deactivate bool) error {
+	add, del := from.Changes(to)
+	return a.store.write(ctx, from.LV.VG, func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
+		if len(add)+len(del) > 0 {
+			if err := w.Retag(ctx, from.LV.Name, add, del); err != nil {
+				return nil, err
+			}
+		}
+		change := changed(from.LV.Name, func(v *lvm.Volume) { v.Tags = to.Tags() })
+		if !deactivate {
+			return change, nil
+		}
+		err := w.Deactivate(ctx, from.LV.Name)
+		if errors.Is(err, lvm.ErrOpen) {
+			return change, nil // whoever uses it keeps it
+		}
+		return both(change, changed(from.LV.Name, func(v *lvm.Volume) { v.Active, v.Major, v.Minor = false, 0, 0 })), err
+	})
+}
+
+// discard removes a volume that was just made and never was anybody's.
+func (a *Agent) discard(ctx context.Context, v lvm.Volume) error {
+	return a.store.write(ctx, v.VG, func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
+		if err := w.Remove(ctx, v.Name); err != nil && !errors.Is(err, lvm.ErrNotFound) {
+			return nil, err
+		}
+		return removed(v.Name), nil
+	})
+}

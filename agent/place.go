@@ -1,0 +1,247 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path"
+	"strings"
+
+	"lls/agent/api"
+	"lls/agent/catalog"
+	"lls/agent/filesystem"
+	"lls/agent/mount"
+	"lls/lvm"
+)
+
+// Mounts places mounts; *mount.Mounter is the real one.
+type Mounts interface {
+	Inject(ctx context.Context, t *mount.Tree, b *mount.Box) error
+	Injected(b *mount.Box, t *mount.Tree) (bool, error)
+	Mount(ctx context.Context, t *mount.Tree, b *mount.Box, r mount.Request) (mount.Placed, error)
+	Unmount(ctx context.Context, b *mount.Box, major, minor uint32, path string) error
+	MountHost(ctx context.Context, r mount.Request) (mount.Placed, error)
+	UnmountHost(ctx context.Context, path string, major, minor uint32) error
+}
+
+// Devices is what the agent does to the device of an active volume.
+type Devices interface {
+	// Number is the device's number, checked to be that of this volume.
+	Number(vg lvm.VG, name lvm.Name) (major, minor uint32, err error)
+	Make(ctx context.Context, path string, fs filesystem.Type) error
+	Grow(ctx context.Context, path string, fs filesystem.Type) error
+	Detect(path string) (filesystem.Type, error)
+}
+
+// maxPath is the kernel's PATH_MAX.
+const maxPath = 4096
+
+// checkMountPath refuses what cannot be a mount path wherever it is. An empty one means none.
+func (c *call) checkMountPath(verb, name, p string) *api.Error {
+	if p == "" || path.IsAbs(p) && len(p) < maxPath && !strings.ContainsRune(p, 0) {
+		return nil
+	}
+	return api.Errorf(api.BadPath, "cannot %s %.48s: %.40q is no absolute path", verb, name, p)
+}
+
+// where is the container that a request of the sysadmin names, or the caller's own; nil is the host.
+func (c *call) where(verb, name, containerName string) (*guest, error) {
+	if containerName == "" || !c.asker.Admin && containerName == c.asker.Owner.Name {
+		return c.guest, nil
+	}
+	if !c.asker.Admin {
+		return nil, api.Errorf(api.Denied, "cannot %s %s in another container: only the sysadmin may", verb, name)
+	}
+	if g := c.agent.guests.named(containerName); g != nil {
+		return g, nil
+	}
+	return nil, api.Errorf(api.NotFound, "cannot %s %s: no container %.40q is running", verb, name, containerName).WithHint("see: lls-agent containers")
+}
+
+func (c *call) mount(ctx context.Context, in api.MountRequest) (api.Mount, error) {
+	r, v, err := c.volume(ctx, "mount", in.Name, catalog.Mount, false)
+	if err != nil {
+		return api.Mount{}, err
+	}
+	if in.Path == "" {
+		return api.Mount{}, api.Errorf(api.Malformed, "cannot mount %s: the path is missing", in.Name).WithHint("lls mount %s /data", in.Name)
+	}
+	if e := c.checkMountPath("mount", in.Name, in.Path); e != nil {
+		return api.Mount{}, e
+	}
+	g, err := c.where("mount", in.Name, in.Container)
+	if err != nil {
+		return api.Mount{}, err
+	}
+	return c.place(context.WithoutCancel(ctx), v, r, in.Path, in.ReadOnly, g)
+}
+
+// place mounts a volume in a guest, or on the host when g is nil. It is the one path of every mount, and ends with what the mount
+// layer read back from inside.
+func (c *call) place(ctx context.Context, v *View, r *catalog.Record, target string, readOnly bool, g *guest) (api.Mount, error) {
+	name := v.Catalog.Shown(c.asker, r)
+	asker := c.asker
+	if g != nil && asker.Admin { // what holds for the container holds when the sysadmin mounts into it, but for the rights
+		asker.Privileged = !g.box.Mapped
+	}
+	placed, err := c.tryPlace(ctx, r, target, readOnly || r.MountsReadOnly(asker), g)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, lvm.ErrNotFound) {
+		// The device has gone since the report: activate it and try once more, with what is there now.
+		if now, viewErr := c.agent.store.current(ctx, 0); viewErr == nil && now.Catalog.ByID(r.ID) != nil {
+			r = now.Catalog.ByID(r.ID)
+			placed, err = c.tryPlace(ctx, r, target, readOnly || r.MountsReadOnly(asker), g)
+		}
+	}
+	if err != nil {
+		return api.Mount{}, c.placeError(ctx, name, r.LV, target, err)
+	}
+	m := api.Mount{Volume: name, Container: api.HostOwner, Path: placed.Path, ReadOnly: placed.ReadOnly, Already: placed.Already}
+	if g != nil {
+		m.Container = g.Owner.Name
+	}
+	return m, nil
+}
+
+func (c *call) tryPlace(ctx context.Context, r *catalog.Record, target string, readOnly bool, g *guest) (mount.Placed, error) {
+	a := c.agent
+	if !r.LV.Active {
+		if err := a.activate(ctx, r.LV); err != nil {
+			return mount.Placed{}, err
+		}
+	}
+	major, minor, err := a.devices.Number(r.LV.VG, r.LV.Name)
+	if err != nil {
+		return mount.Placed{}, err
+	}
+	req := mount.Request{
+		Device: a.store.lvm.Device(r.LV.VG, r.LV.Name), Major: major, Minor: minor, Type: filesystem.Type(r.FS),
+		ReadOnly: readOnly, ReadOnlyDevice: r.LV.ReadOnly, Target: target,
+	}
+	if g == nil {
+		return a.mounts.MountHost(ctx, req)
+	}
+	return a.mounts.Mount(ctx, g.tree, g.box, req)
+}
+
+// activate makes a volume's device appear.
+func (a *Agent) activate(ctx context.Context, v lvm.Volume) error {
+	return a.store.write(ctx, v.VG, func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
+		if err := w.Activate(ctx, v.Name); err != nil {
+			return nil, err
+		}
+		major, minor, err := a.devices.Number(v.VG, v.Name)
+		return changed(v.Name, func(v *lvm.Volume) { v.Active, v.Major, v.Minor = true, major, minor }), err
+	})
+}
+
+// placeError puts a failed mount into the words of its asker.
+func (c *call) placeError(ctx context.Context, name string, v lvm.Volume, target string, err error) error {
+	var bad *mount.ErrTarget
+	var occupied *mount.ErrOccupied
+	switch {
+	case errors.As(err, &bad):
+		e := api.Errorf(api.BadPath, "cannot mount %s at %.200s: %s", name, target, bad.Why).Because(err)
+		if bad.Kind == mount.Missing {
+			return e.WithHint("make the directory first: mkdir -p %.200s", target)
+		}
+		return e
+	case errors.As(err, &occupied):
+		return api.Errorf(api.Busy, "cannot mount %s at %.200s: something else is mounted there", name, target).Because(err).
+			WithHint("take it away first: lls umount %.200s", target)
+	case errors.Is(err, mount.ErrStuck):
+		return api.Errorf(api.Busy, "cannot mount %s at %.200s: the file system at that path does not answer", name, target).Because(err).
+			WithHint("choose another path, or end what serves that one")
+	case errors.Is(err, mount.ErrNoPlace):
+		return api.Errorf(api.NeedsAdmin, "cannot mount %s: this container has no usable /lls", name).Because(err).
+			WithHint("make /lls a plain directory of the container and restart it")
+	case errors.Is(err, mount.ErrBusy):
+		return c.busy(ctx, "mount", name, v).Because(err)
+	}
+	return err
+}
+
+func (c *call) umount(ctx context.Context, in api.UmountRequest) ([]api.Mount, error) {
+	if in.Target == "" {
+		return nil, api.Errorf(api.Malformed, "cannot unmount: say which volume or path").WithHint("lls umount NAME, or lls umount /data")
+	}
+	g, err := c.where("umount", in.Target, in.Container)
+	if err != nil {
+		return nil, err
+	}
+	v, err := c.agent.store.current(ctx, listAge)
+	if err != nil {
+		return nil, err
+	}
+	found, err := c.mounted(v, g, in.Target)
+	if err != nil {
+		return nil, err
+	}
+	ctx = context.WithoutCancel(ctx)
+	gone := []api.Mount{}
+	for _, m := range found {
+		name := v.Catalog.Shown(c.asker, m.record)
+		err := c.unplace(ctx, g, m.Point)
+		switch {
+		case errors.Is(err, mount.ErrBusy):
+			return nil, c.busy(ctx, "unmount", name, m.record.LV)
+		case errors.Is(err, mount.ErrStuck):
+			return nil, api.Errorf(api.Busy, "cannot unmount %s: the container's file system does not answer", name).Because(err)
+		case err != nil:
+			return nil, err
+		}
+		c.what = m.record.Owner.String() + "/" + string(m.record.LV.Name)
+		out := api.Mount{Volume: name, Container: api.HostOwner, Path: m.Path}
+		if g != nil {
+			out.Container = g.Owner.Name
+		}
+		gone = append(gone, out)
+	}
+	return gone, nil
+}
+
+func (c *call) unplace(ctx context.Context, g *guest, p mount.Point) error {
+	if g == nil {
+		return c.agent.mounts.UnmountHost(ctx, p.Path, p.Major, p.Minor)
+	}
+	return c.agent.mounts.Unmount(ctx, g.box, p.Major, p.Minor, p.Path)
+}
+
+// mountOf is a mount of a volume of ours.
+type mountOf struct {
+	place
+	record *catalog.Record
+}
+
+// mounted finds what of ours is mounted in a guest, or on the host, at the path or under the name that target is; the latest mount
+// first. What has become hidden or trash is found as well, since its mount is the caller's own.
+func (c *call) mounted(v *View, g *guest, target string) ([]mountOf, error) {
+	var ref catalog.Ref
+	if !path.IsAbs(target) {
+		parsed, err := catalog.ParseRef(target)
+		if err != nil {
+			return nil, badName("unmount", err)
+		}
+		ref = parsed
+	}
+	mine, _ := v.Catalog.Find(c.asker, ref, false) // nil when it is none, or several: then all of that name
+	all := c.agent.places()
+	var found []mountOf
+	for _, r := range v.Catalog.Records {
+		if mine != nil && mine != r || mine == nil && ref.Name != "" && ref.Name != r.Name {
+			continue
+		}
+		for _, p := range placesOf(all, r.LV) {
+			if p.guest == g && (ref.Name != "" || p.Path == path.Clean(target)) {
+				found = append([]mountOf{{p, r}}, found...)
+			}
+		}
+	}
+	if len(found) == 0 {
+		what := "is not mounted here"
+		if ref.Name == "" {
+			what = "no volume of LLS is mounted there"
+		}
+		return nil, api.Errorf(api.NotFound, "cannot unmount %.200s: %s", target, what).WithHint("see what is mounted: lls list")
+	}
+	return found, nil
+}

@@ -1,0 +1,315 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lls/agent/api"
+	"lls/agent/catalog"
+	"lls/policy"
+)
+
+// What one socket takes. A container's root can hold these much, and nothing else of the agent.
+const (
+	maxConns      = 128 // at once; more wait in the socket's backlog
+	maxHeader     = 16 << 10
+	maxBody       = 64 << 10
+	headerTimeout = 10 * time.Second
+	writeTimeout  = 10 * time.Second // of one line of an answer
+)
+
+// socketServer answers on one socket, which is who the caller is: a guest's, or the sysadmin's when guest is nil.
+type socketServer struct {
+	agent *Agent
+	guest *guest
+	ln    *limitListener
+	http  *http.Server
+}
+
+func newSocketServer(a *Agent, ln *net.UnixListener, g *guest) *socketServer {
+	s := &socketServer{agent: a, guest: g, ln: &limitListener{UnixListener: ln, slots: make(chan struct{}, maxConns), done: make(chan struct{})}}
+	s.http = &http.Server{
+		Handler:           http.HandlerFunc(s.handle),
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       headerTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, peerKey{}, peerOf(c))
+		},
+	}
+	return s
+}
+
+// serve answers until close.
+func (s *socketServer) serve() {
+	if err := s.http.Serve(s.ln); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+		s.agent.log.Error("cannot serve a socket", "error", err)
+	}
+}
+
+// close ends the service at once: what is under way goes on, but nobody hears of it.
+func (s *socketServer) close() { _ = s.http.Close() }
+
+// drain ends the service when what is under way is done, or ctx ends.
+func (s *socketServer) drain(ctx context.Context) { _ = s.http.Shutdown(ctx) }
+
+// limitListener accepts no more than so many connections at once.
+type limitListener struct {
+	*net.UnixListener
+	slots chan struct{}
+	once  sync.Once
+	done  chan struct{}
+}
+
+// Accept waits for a free slot first.
+func (l *limitListener) Accept() (net.Conn, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+	c, err := l.AcceptUnix()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	return &limitConn{UnixConn: c, release: sync.OnceFunc(func() { <-l.slots })}, nil
+}
+
+// Close ends Accept.
+func (l *limitListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return l.UnixListener.Close()
+}
+
+type limitConn struct {
+	*net.UnixConn
+	release func()
+}
+
+// Close gives the slot back.
+func (c *limitConn) Close() error {
+	err := c.UnixConn.Close()
+	c.release()
+	return err
+}
+
+type peerKey struct{}
+
+// peer is who connected, in ids of the host; err says why that is not known.
+type peer struct {
+	unix.Ucred
+	err error
+}
+
+func peerOf(c net.Conn) peer {
+	lc, ok := c.(*limitConn)
+	if !ok {
+		return peer{err: errors.New("not a Unix connection")}
+	}
+	raw, err := lc.SyscallConn()
+	if err != nil {
+		return peer{err: err}
+	}
+	var p peer
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if p.err = credErr; credErr == nil {
+			p.Ucred = *cred
+		}
+	}); err != nil {
+		p.err = err
+	}
+	return p
+}
+
+// admit says whether the peer may use this socket: root, or for a guest's a member of a group that lls.toml names.
+func (s *socketServer) admit(p peer, cfg *policy.Config) *api.Error {
+	if p.err != nil {
+		return api.Errorf(api.Failed, "cannot tell who is asking").Because(p.err)
+	}
+	if s.guest == nil {
+		if p.Uid == 0 {
+			return nil
+		}
+		return api.Errorf(api.Denied, "cannot use the sysadmin's socket: only root may").WithHint("become root: sudo lls-agent status")
+	}
+	if p.Uid == s.guest.box.RootUID {
+		return nil
+	}
+	for _, g := range cfg.ClientGroups {
+		if hostID, ok := hostGID(s.guest.box.PID, g); ok && p.Gid == hostID {
+			return nil
+		}
+	}
+	return api.Errorf(api.Denied, "cannot use LLS: only root of this container may").
+		WithHint("become root, or ask the host's sysadmin to add your group to lxc.client_groups in lls.toml")
+}
+
+// handle is the one way in: it finds the endpoint, checks who is asking, and only then runs it.
+func (s *socketServer) handle(w http.ResponseWriter, r *http.Request) {
+	a := s.agent
+	started := a.opts.Now()
+	out := &answer{w: w, rc: http.NewResponseController(w)}
+	p, _ := r.Context().Value(peerKey{}).(peer)
+	cfg := a.config()
+	e, problem := a.route(r, s.guest == nil)
+	if problem == nil {
+		problem = s.admit(p, cfg)
+	}
+	if problem != nil {
+		out.fail(problem)
+		return
+	}
+	c := &call{agent: a, guest: s.guest, peer: p, config: cfg, request: r, answer: out}
+	c.asker = catalog.Asker{Owner: catalog.Host(), Admin: true}
+	if s.guest != nil {
+		c.asker = s.guest.asker()
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		out.fail(api.Errorf(api.Malformed, "cannot read the request: %v", err))
+		return
+	}
+	result, err := e.run(r.Context(), c, body)
+	who := "host"
+	if s.guest != nil {
+		who = s.guest.Owner.String()
+	}
+	if err != nil {
+		problem = c.explain(err)
+		a.log.Log(context.WithoutCancel(r.Context()), levelOf(problem), "request refused", "from", who, "uid", p.Uid, "pid", p.Pid, "path", r.URL.Path,
+			"code", problem.Code, "message", problem.Message, "cause", problem.Detail)
+		out.fail(problem)
+		return
+	}
+	if r.Method == http.MethodPost {
+		a.log.Info("request done", "from", who, "uid", p.Uid, "pid", p.Pid, "path", r.URL.Path, "what", c.what, "took", a.opts.Now().Sub(started).Round(time.Millisecond))
+	}
+	out.done(result, r.Method == http.MethodPost)
+}
+
+func levelOf(e *api.Error) slog.Level {
+	if e.Code == api.Failed || e.Code == api.NeedsAdmin {
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
+
+// route finds the endpoint that a request names.
+func (a *Agent) route(r *http.Request, admin bool) (endpoint, *api.Error) {
+	path, ok := strings.CutPrefix(r.URL.Path, "/"+api.Version)
+	if !ok {
+		return endpoint{}, api.Errorf(api.Malformed, "cannot answer %.64q: this agent speaks /%s/…", r.URL.Path, api.Version)
+	}
+	if path == "" {
+		path = api.PathInfo
+	}
+	for _, e := range a.endpoints {
+		if e.path == path && e.method == r.Method && (admin || !e.admin) {
+			return e, nil
+		}
+	}
+	return endpoint{}, api.Errorf(api.Malformed, "cannot answer %s %.64q: there is no such request", r.Method, r.URL.Path)
+}
+
+// answer writes the lines of one answer.
+type answer struct {
+	w       http.ResponseWriter
+	rc      *http.ResponseController
+	mu      sync.Mutex
+	started bool
+}
+
+// progress tells the caller of a step. A caller who does not read loses the connection, not the work.
+func (o *answer) progress(text string) { o.line(api.Line{Progress: text}, http.StatusOK) }
+
+func (o *answer) fail(e *api.Error) { o.line(api.Line{Error: e}, e.Code.HTTPStatus()) }
+
+func (o *answer) done(result any, line bool) {
+	raw, err := json.Marshal(result)
+	switch {
+	case err != nil:
+		o.fail(api.Errorf(api.Failed, "cannot write the answer"))
+	case line:
+		o.line(api.Line{Result: raw}, http.StatusOK)
+	default:
+		_ = o.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+		o.w.Header().Set("Content-Type", "application/json")
+		_, _ = o.w.Write(append(raw, '\n')) // the caller went away
+	}
+}
+
+func (o *answer) line(l api.Line, status int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_ = o.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if !o.started {
+		o.started = true
+		o.w.Header().Set("Content-Type", "application/x-ndjson")
+		o.w.WriteHeader(status)
+	}
+	_ = json.NewEncoder(o.w).Encode(l) // the caller went away
+	_ = o.rc.Flush()
+}
+
+// readBody reads a small body within a deadline, which does not hold for the work that follows.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(headerTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	_ = rc.SetReadDeadline(time.Time{})
+	return body, err
+}
+
+// decode reads a request's body into in, which must be all there is in it.
+func decode(body []byte, in any) *api.Error {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(in)
+	if err == nil && dec.More() {
+		err = errors.New("there is something behind it")
+	}
+	if err != nil {
+		return api.Errorf(api.Malformed, "cannot read the request: %v", err)
+	}
+	return nil
+}
+
+// hostGID is the host's id for a group id of the container whose init is pid, by user_namespaces(7).
+func hostGID(pid int, gid uint32) (uint32, bool) {
+	data, err := readSmall(fmt.Sprintf("/proc/%d/gid_map", pid))
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(data) {
+		f := strings.Fields(line)
+		if len(f) != 3 {
+			return 0, false
+		}
+		var n [3]uint64
+		for i := range n {
+			if n[i], err = strconv.ParseUint(f[i], 10, 32); err != nil {
+				return 0, false
+			}
+		}
+		if in := uint64(gid); in >= n[0] && in-n[0] < n[2] {
+			return uint32(n[1] + in - n[0]), true
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,238 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"lls/agent/api"
+	"lls/agent/catalog"
+	"lls/agent/mount"
+	"lls/lvm"
+	"lls/policy"
+)
+
+// device is the number of a block device.
+type device struct{ major, minor uint32 }
+
+// place is one mount of a volume: in a guest, or on the host when guest is nil.
+type place struct {
+	guest *guest
+	mount.Point
+}
+
+// places reads where every device is mounted, in all containers and on the host.
+func (a *Agent) places() map[device][]place {
+	found := map[device][]place{}
+	add := func(g *guest, points []mount.Point) {
+		for _, p := range points {
+			if p.Major != 0 && !strings.HasPrefix(p.Path, a.opts.Trees+"/") {
+				d := device{p.Major, p.Minor}
+				found[d] = append(found[d], place{g, p})
+			}
+		}
+	}
+	if points, err := mount.Points(a.opts.SelfPID); err == nil {
+		add(nil, points)
+	}
+	for _, g := range a.guests.list() {
+		if points, err := mount.Points(g.box.PID); err == nil && g.box.Alive() {
+			add(g, points)
+		}
+	}
+	return found
+}
+
+// of are the places of one volume.
+func placesOf(all map[device][]place, v lvm.Volume) []place {
+	if !v.Active || v.Major == 0 {
+		return nil
+	}
+	return all[device{v.Major, v.Minor}]
+}
+
+func (c *call) serverInfo(context.Context) (api.ServerInfo, error) {
+	return api.ServerInfo{Version: c.agent.opts.Version, API: api.Version, You: c.asker.Owner.Name}, nil
+}
+
+func (c *call) list(ctx context.Context) ([]api.Volume, error) {
+	v, err := c.agent.store.current(ctx, listAge)
+	if err != nil {
+		return nil, err
+	}
+	all := c.request.URL.Query().Get("all") == "1"
+	places := c.agent.places()
+	shown := []api.Volume{}
+	for _, r := range v.Catalog.Records {
+		if r.Known(c.asker) && (r.State == catalog.Live || all) {
+			shown = append(shown, c.show(v, r, placesOf(places, r.LV)))
+		}
+	}
+	rank := func(x api.Volume) int {
+		switch {
+		case x.State != api.StateLive:
+			return 3
+		case x.Owner == c.asker.Owner.Name:
+			return 0
+		case x.Owner == api.HostOwner:
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(shown, func(x, y api.Volume) int {
+		if d := rank(x) - rank(y); d != 0 {
+			return d
+		}
+		return strings.Compare(x.Name, y.Name)
+	})
+	return shown, nil
+}
+
+// show tells of a volume what the caller may know.
+func (c *call) show(v *View, r *catalog.Record, at []place) api.Volume {
+	out := api.Volume{
+		Name: v.Catalog.Shown(c.asker, r), Owner: r.Owner.Name, Kind: kindOf(r), Pool: v.pool(r.LV).Name, FS: r.FS,
+		Size: int64(r.LV.Size), Visibility: api.Hidden, Access: r.Access, State: string(r.State), ReadOnly: r.LV.ReadOnly,
+		Created: r.LV.Created, ID: string(r.ID),
+	}
+	if r.Visible {
+		out.Visibility = api.Visible
+	}
+	if r.LV.UsedKnown {
+		used := int64(float64(r.LV.Size) / 100 * r.LV.UsedPercent)
+		out.Used = &used
+	}
+	if r.State == catalog.Trash {
+		out.Deleted = &r.Deleted
+	}
+	if r.Origin != "" {
+		out.Origin = api.HiddenOrigin
+		if o := v.Catalog.ByID(r.Origin); o != nil && o.Known(c.asker) {
+			out.Origin = v.Catalog.Shown(c.asker, o)
+		}
+	}
+	for _, p := range at {
+		out.Mounts = c.tell(out.Mounts, p)
+	}
+	if c.asker.Admin {
+		out.LV = string(r.LV.VG) + "/" + string(r.LV.Name)
+		out.Orphan = !r.Owner.IsHost() && !c.agent.exists(r.Owner)
+	}
+	return out
+}
+
+func kindOf(r *catalog.Record) string {
+	switch {
+	case r.Origin != "":
+		return api.KindSnapshot
+	case r.Visible:
+		return api.KindDataset
+	}
+	return api.KindVolume
+}
+
+// tell adds a mount as the caller may know it: other containers' count once, without a path.
+func (c *call) tell(mounts []api.Mount, p place) []api.Mount {
+	m := api.Mount{Container: api.HostOwner, Path: p.Path, ReadOnly: p.Has("ro")}
+	switch {
+	case p.guest != nil && (c.asker.Admin || p.guest == c.guest):
+		m.Container = p.guest.Owner.Name
+	case !c.asker.Admin:
+		m = api.Mount{Container: api.AnotherContainer}
+		if slices.Contains(mounts, m) {
+			return mounts
+		}
+	}
+	return append(mounts, m)
+}
+
+func (c *call) info(ctx context.Context) (api.Volume, error) {
+	ref := c.request.URL.Query().Get("name")
+	r, v, err := c.volume(ctx, "show", ref, catalog.See, false)
+	if e := api.AsError(err); err != nil && e.Code == api.NotFound {
+		if inTrash, view, trashErr := c.volume(ctx, "show", ref, catalog.See, true); trashErr == nil {
+			r, v, err = inTrash, view, nil
+		}
+	}
+	if err != nil {
+		return api.Volume{}, err
+	}
+	if v, err = c.agent.store.current(ctx, listAge); err != nil {
+		return api.Volume{}, err
+	}
+	if now := v.Catalog.ByID(r.ID); now != nil {
+		r = now
+	}
+	out := c.show(v, r, placesOf(c.agent.places(), r.LV))
+	out.Holders = c.holders(ctx, r.LV)
+	return out, nil
+}
+
+func (c *call) usage(ctx context.Context) ([]api.Usage, error) {
+	v, err := c.agent.store.current(ctx, listAge)
+	if err != nil {
+		return nil, err
+	}
+	owners := []catalog.Owner{c.asker.Owner}
+	if c.asker.Admin {
+		if owners, err = c.usageOwners(v); err != nil {
+			return nil, err
+		}
+	}
+	out := []api.Usage{}
+	for _, o := range owners {
+		for _, p := range c.config.Pools {
+			use, trash := useOf(v, o, p)
+			u := api.Usage{Container: o.Name, Pool: p.Name, Volumes: use.Volumes, Snapshots: use.Snapshots, Size: use.Size, Trash: trash}
+			if !o.IsHost() {
+				l := c.config.Limits
+				u.VolumesMax, u.SnapshotsMax, u.SizeMax = l.Volumes, l.Snapshots, l.Size
+			}
+			out = append(out, u)
+		}
+	}
+	return out, nil
+}
+
+// usageOwners are the owners the sysadmin asks for: one, or all that have volumes or run.
+func (c *call) usageOwners(v *View) ([]catalog.Owner, error) {
+	if name := c.request.URL.Query().Get("container"); name != "" {
+		o, err := c.ownerNamed(v, name)
+		if err != nil {
+			return nil, err
+		}
+		return []catalog.Owner{o}, nil
+	}
+	var owners []catalog.Owner
+	add := func(o catalog.Owner) {
+		if !slices.Contains(owners, o) {
+			owners = append(owners, o)
+		}
+	}
+	add(catalog.Host())
+	for _, g := range c.agent.guests.list() {
+		add(g.Owner)
+	}
+	for _, r := range v.Catalog.Records {
+		add(r.Owner)
+	}
+	return owners, nil
+}
+
+// useOf adds up what an owner has in a pool, trash included, and counts the trash apart.
+func useOf(v *View, o catalog.Owner, p policy.Pool) (use policy.Use, trash int) {
+	for _, r := range v.Catalog.Records {
+		if r.Owner != o || v.pool(r.LV) != p {
+			continue
+		}
+		use.Volumes++
+		use.Size += int64(r.LV.Size)
+		if r.Origin != "" {
+			use.Snapshots++
+		}
+		if r.State == catalog.Trash {
+			trash++
+		}
+	}
+	return use, trash
+}
