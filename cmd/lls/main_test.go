@@ -23,7 +23,7 @@ func day(d int) *time.Time {
 	return &t
 }
 
-func bytes(n int64) *int64 { return &n }
+func figure(n int64) *int64 { return &n }
 
 const gib = 1 << 30
 
@@ -31,11 +31,11 @@ const gib = 1 << 30
 func volumes() []api.Volume {
 	return []api.Volume{
 		{
-			Name: "web2/build", Owner: "web2", Kind: api.KindDataset, Pool: "main", FS: "xfs", Size: 20 * gib, Used: bytes(3*gib + 300<<20),
+			Name: "web2/build", Owner: "web2", Kind: api.KindDataset, Pool: "main", FS: "xfs", Size: 20 * gib, Used: figure(3*gib + 300<<20),
 			Visibility: api.Visible, Access: api.AccessNone, State: api.StateLive, Created: *day(1), ID: "b2",
 		},
 		{
-			Name: "genomes", Owner: api.HostOwner, Kind: api.KindDataset, Pool: "main", FS: "ext4", Size: 2048 * gib, Used: bytes(1700 * gib),
+			Name: "genomes", Owner: api.HostOwner, Kind: api.KindDataset, Pool: "main", FS: "ext4", Size: 2048 * gib, Used: figure(1700 * gib),
 			Visibility: api.Visible, Access: api.AccessRO, State: api.StateLive, Created: *day(1), ID: "a1",
 			Mounts: []api.Mount{{Container: api.AnotherContainer}},
 		},
@@ -49,7 +49,7 @@ func volumes() []api.Volume {
 
 func mine() api.Volume {
 	return api.Volume{
-		Name: "mine", Owner: "web1", Kind: api.KindSnapshot, Origin: "genomes", Pool: "main", FS: "ext4", Size: 2048 * gib, Used: bytes(1700 * gib),
+		Name: "mine", Owner: "web1", Kind: api.KindSnapshot, Origin: "genomes", Pool: "main", FS: "ext4", Size: 2048 * gib, Used: figure(1700 * gib),
 		Visibility: api.Hidden, Access: api.AccessRO, State: api.StateLive, Created: *day(21), ID: "c3",
 		Mounts: []api.Mount{{Volume: "mine", Container: "web1", Path: "/data"}, {Volume: "mine", Container: "web1", Path: "/srv/x", ReadOnly: true}},
 	}

@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+func TestSize(t *testing.T) {
+	const k = 1 << 10
+	for bytes, want := range map[int64]string{
+		0: "0B", 1: "1B", 1023: "1023B", k: "1K", k + k/2: "1.5K", 100*k + k/2: "100K", 1023 * k: "1023K", k*k - 1: "1M",
+		k * k: "1M", 20 << 30: "20G", 1<<40 - 1: "1T", 2 << 40: "2T", 1<<60 - 1: "1E", math.MaxInt64: "8E", -1: "-", math.MinInt64: "-",
+		99*k + 999: "100K", 10*k + 51: "10K", 10*k + 52: "10.1K",
+	} {
+		if got := Size(bytes); got != want {
+			t.Errorf("%d is %q, want %q", bytes, got, want)
+		}
+	}
+}
+
+func FuzzSize(f *testing.F) {
+	for _, n := range []int64{0, 1, 1023, 1 << 20, 1<<20 - 1, math.MaxInt64} {
+		f.Add(n)
+	}
+	f.Fuzz(func(t *testing.T, n int64) {
+		s := Size(n)
+		if n < 0 {
+			return
+		}
+		v, err := strconv.ParseFloat(s[:len(s)-1], 64)
+		unit := strings.Index("BKMGTPE", s[len(s)-1:])
+		if err != nil || unit < 0 || v >= 1024 || len(s) > 6 || v < 1 && n > 0 {
+			t.Fatalf("%d is %q", n, s)
+		}
+		if back := v * math.Pow(1024, float64(unit)); math.Abs(back-float64(n)) > float64(n)*0.051 {
+			t.Errorf("%d is %q, which is %.0f", n, s, back)
+		}
+	})
+}
+
+func FuzzUntil(f *testing.F) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for _, s := range []int64{0, -1, 59, 60, 3599, 3600, 172799, 172800, math.MaxInt64, math.MinInt64} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, seconds int64) {
+		then := time.Unix(now.Unix()+seconds%(1<<40), 0)
+		got := until(&then, now)
+		if late := !then.After(now.Add(time.Minute - time.Nanosecond)); late != (got == "now") || got != "now" && !strings.HasPrefix(got, "in ") {
+			t.Errorf("%v is %q", then, got)
+		}
+		if dateIn(then, now) == "" {
+			t.Error("no date")
+		}
+	})
+}
+
+func FuzzClean(f *testing.F) {
+	for _, s := range []string{"plain", "a b", "é", "\x1b[2J", "\xff", "\ufffd", "\u202e", "\n", "\x00"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got := Clean(s)
+		if !utf8.ValidString(got) {
+			t.Errorf("%q becomes %q, which is not UTF-8", s, got)
+		}
+		for _, r := range got {
+			if !strconv.IsPrint(r) {
+				t.Errorf("%q becomes %q", s, got)
+			}
+		}
+		if Clean(got) != got {
+			t.Errorf("%q is not left alone", got)
+		}
+	})
+}
+
+// Unquoting by the rules of sh gives back what was quoted.
+func FuzzQuote(f *testing.F) {
+	for _, s := range []string{"", "mine", "a b", "it's", "$(x)", "#", "a#b", "~", "a\nb", "-x"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		q := Quote(s)
+		if q == s {
+			if s == "" || strings.ContainsAny(s, " \t\n'\"\\$`;&|<>()*?[]{}!~") || s[0] == '#' {
+				t.Errorf("%q needs quotes", s)
+			}
+			return
+		}
+		back, ok := "", len(q) >= 2 && q[0] == '\'' && q[len(q)-1] == '\''
+		if ok {
+			back = strings.ReplaceAll(q[1:len(q)-1], `'\''`, "'")
+		}
+		if back != s {
+			t.Errorf("%q is quoted %q", s, q)
+		}
+	})
+}
+
+func TestTableAlignsByCharacter(t *testing.T) {
+	table := Table{Head: []string{"NAME", ">SIZE", "X"}}
+	table.Add("é", "1G", "")
+	table.Add("longer", "1000G")
+	table.Add("a\x1bb", "2G", "y")
+	got := strings.Join(table.Lines(), "\n")
+	want := "NAME     SIZE  X\né          1G  -\nlonger  1000G  -\na\\x1bb     2G  y"
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
