@@ -69,11 +69,10 @@ func (w *writer) activate(ctx context.Context, verb string, on bool, names []Nam
 	if len(names) == 0 {
 		return nil
 	}
-	args := []string{activation(on)}
+	args := []string{"-an", "--"}
 	if on {
-		args = append(args, "-K")
+		args = []string{"-ay", "--ignoreactivationskip", "--"}
 	}
-	args = append(args, "--")
 	for _, n := range names {
 		if err := w.guard(n, w.last, true); err != nil {
 			return err
@@ -185,14 +184,7 @@ func (w *writer) Remove(ctx context.Context, name Name) error {
 	if err := removable(g, v); err != nil {
 		return err
 	}
-	if v.Active {
-		if err := w.Deactivate(ctx, name); err != nil {
-			return err
-		}
-	}
-	// Without -y and with nothing to read, LVM asks only itself: should the
-	// volume have got dependents or be in use again by now, it refuses.
-	err = w.change(ctx, func(g Group, _ *run.Error) error {
+	after := func(g Group, _ *run.Error) error {
 		v, ok := g.Volume(name)
 		if !ok {
 			return nil
@@ -201,11 +193,35 @@ func (w *writer) Remove(ctx context.Context, name Name) error {
 			return err
 		}
 		return errFailed
-	}, "lvremove", "--", operand(w.vg, name))
+	}
+	err = w.change(ctx, after, "lvremove", "-y", "--select", RemoveSelection(v), "--", operand(w.vg, name))
+	if err == nil { // also when nothing was selected
+		g, err = w.Report(ctx)
+		if err != nil {
+			err = fmt.Errorf("%w: %w", ErrUnknown, err)
+		} else {
+			err = after(g, nil)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("cannot remove volume %s/%s: %w", w.vg, name, err)
 	}
 	return nil
+}
+
+// What LVM calls the origin of classic snapshots and an external origin
+// (lib/metadata/lv.c): the roles of a volume that takes others along.
+var originRoles = []string{"thickorigin", "multithickorigin", "extthinorigin", "multiextthinorigin"}
+
+// RemoveSelection is what Remove gives lvremove to choose by. LVM looks at it
+// under the same lock as it removes: a volume that meanwhile got dependents, or
+// another one of this name, stays.
+func RemoveSelection(v Volume) string {
+	selection := "lv_uuid=" + v.UUID
+	for _, role := range originRoles {
+		selection += " && !(lv_role={" + role + "})"
+	}
+	return selection
 }
 
 func removable(g Group, v Volume) error {
@@ -213,18 +229,13 @@ func removable(g Group, v Volume) error {
 	for _, d := range g.Dependents(v.Name) {
 		refusal.Dependents = append(refusal.Dependents, d.Name)
 	}
-	if len(refusal.Dependents) > 0 || v.externalOrigin() {
+	if len(refusal.Dependents) > 0 || slices.ContainsFunc(originRoles, func(r string) bool { return slices.Contains(v.Role, r) }) {
 		return refusal
 	}
 	if v.Open {
 		return fmt.Errorf("cannot remove volume %s/%s: %w", v.VG, v.Name, ErrOpen)
 	}
 	return nil
-}
-
-// externalOrigin asks LVM's own word for it, should a dependent not show.
-func (v Volume) externalOrigin() bool {
-	return slices.Contains(v.Role, "extorigin") || slices.Contains(v.Role, "multiextorigin")
 }
 
 func (w *writer) ExtendPool(ctx context.Context, pool Name, data, metadata Size) error {

@@ -2,6 +2,7 @@ package lvm
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"lls/internal/run"
@@ -17,7 +18,7 @@ const (
 // A report of thousands of volumes is some megabytes.
 const reportLimit = 64 << 20
 
-// lvm runs one LVM command that only reads.
+// read runs one LVM command that only reads.
 func (h *Host) read(ctx context.Context, command string, args ...string) (run.Result, error) {
 	return h.lvm(ctx, reportGrace, command, "report{time_format=\"%s\"}", args)
 }
@@ -48,5 +49,6 @@ func (h *Host) lvm(ctx context.Context, grace time.Duration, command, config str
 // operand names a volume for LVM.
 func operand(vg VG, name Name) string { return string(vg) + "/" + string(name) }
 
-// bytesArg writes a size for -L and -V.
-func bytesArg(s Size) string { return formatInt(int64(s)) + "b" }
+// bytesArg writes a size for LVM, which wants whole sectors and itself rounds up
+// to whole extents.
+func bytesArg(s Size) string { return strconv.FormatInt(int64(s.RoundUp(512)), 10) + "b" }

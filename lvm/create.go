@@ -8,9 +8,15 @@ import (
 	"lls/internal/run"
 )
 
-// Every new volume: activated by LLS alone, so neither at boot nor held back by
-// the flag that LVM gives to snapshots.
-var newVolume = []string{"--setactivationskip", "n", "--setautoactivation", "n"}
+// newVolume gives what every new volume has: the flag that keeps it inactive at
+// boot, so that LLS activates what is used, and its state now. The flag is
+// needed because lvcreate refuses --setautoactivation for thin volumes.
+func newVolume(active bool) []string {
+	if active {
+		return []string{"--setactivationskip", "y", "-ay", "--ignoreactivationskip"}
+	}
+	return []string{"--setactivationskip", "y", "-an"}
+}
 
 func (w *writer) CreateThin(ctx context.Context, c CreateThin) error {
 	if err := w.checkNew(c.Pool, c.Name); err != nil {
@@ -23,10 +29,10 @@ func (w *writer) CreateThin(ctx context.Context, c CreateThin) error {
 	if err != nil {
 		return err
 	}
-	args = append(args, newVolume...)
+	args = append(args, newVolume(c.Activate)...)
 	// A new thin volume is all holes: there is nothing to look for or to wipe.
 	args = append(args, "--type", "thin", "-n", string(c.Name), "-V", bytesArg(c.Size), "--wipesignatures", "n",
-		activation(c.Activate), "--thinpool", string(c.Pool), "--", string(w.vg))
+		"--thinpool", string(c.Pool), "--", string(w.vg))
 	err = w.change(ctx, func(g Group, failure *run.Error) error {
 		if _, ok := g.Pool(c.Pool); !ok {
 			return ErrNoPool
@@ -56,9 +62,9 @@ func (w *writer) Snapshot(ctx context.Context, s Snapshot) error {
 	if s.ReadOnly {
 		permission = "r"
 	}
-	args = append(args, newVolume...)
+	args = append(args, newVolume(s.Activate)...)
 	// Without a size this can only become a thin snapshot.
-	args = append(args, "-s", "-n", string(s.Name), "-p", permission, activation(s.Activate), "--", operand(w.vg, s.Origin))
+	args = append(args, "-s", "-n", string(s.Name), "-p", permission, "--", operand(w.vg, s.Origin))
 	err = w.change(ctx, func(g Group, failure *run.Error) error {
 		origin, ok := g.Volume(s.Origin)
 		if !ok {

@@ -18,7 +18,7 @@ var reportArgs = []string{
 	"--reportformat", "json", "--units", "b", "--nosuffix",
 	"--configreport", "vg", "-o", "vg_name,vg_uuid,vg_size,vg_free,vg_extent_size",
 	"--configreport", "lv", "-o", "lv_uuid,lv_name,lv_size,lv_metadata_size,lv_tags,lv_time,lv_layout,lv_role," +
-		"pool_lv,origin,origin_uuid,lv_when_full,lv_permissions,lv_skip_activation,lv_active,lv_suspended," +
+		"pool_lv,origin,origin_uuid,lv_when_full,lv_attr,lv_skip_activation,lv_active,lv_suspended," +
 		"lv_device_open,lv_kernel_major,lv_kernel_minor,data_percent,metadata_percent,lv_health_status,lv_check_needed",
 	"--configreport", "seg", "-o", "lv_uuid,chunk_size,zero,thin_id",
 	"--configreport", "pv", "-o", "pv_name",
@@ -75,12 +75,18 @@ func (h *Host) missing(ctx context.Context, vgs []VG, cause error) error {
 	if err != nil {
 		return fmt.Errorf("cannot read volume groups: %w", errors.Join(cause, err))
 	}
-	groups, err := parseReport(out.Stdout)
-	if err != nil {
+	var doc document
+	if err := json.Unmarshal(out.Stdout, &doc); err != nil {
 		return fmt.Errorf("cannot read volume groups: %w", errors.Join(cause, err))
 	}
+	exist := map[string]bool{}
+	for _, part := range doc.Report {
+		for _, g := range part.VG {
+			exist[g["vg_name"]] = true
+		}
+	}
 	for _, vg := range vgs {
-		if !slices.ContainsFunc(groups, func(g Group) bool { return g.Name == vg }) {
+		if !exist[string(vg)] {
 			return fmt.Errorf("cannot read volume group %s: %w: %w", vg, ErrNoGroup, cause)
 		}
 	}
@@ -184,7 +190,7 @@ func (f *fields) volume(vg VG, segment row) Volume {
 		Tags:           tags(f.row["lv_tags"]),
 		Active:         f.flag("lv_active"),
 		Open:           f.flag("lv_device_open"),
-		ReadOnly:       strings.HasPrefix(f.row["lv_permissions"], "read-only"),
+		ReadOnly:       readOnly(f.row["lv_attr"]),
 		Suspended:      f.flag("lv_suspended"),
 		SkipActivation: f.flag("lv_skip_activation"),
 		Thin:           slices.Contains(layout, "thin"),
@@ -237,6 +243,13 @@ func (f *fields) flag(key string) bool {
 	return true
 }
 
+// readOnly looks at lv_attr, since lv_permissions is unknown while inactive. Its
+// second character is "w", "r", or "R" for a writable volume that was activated
+// read-only (lvs(8)).
+func readOnly(attr string) bool {
+	return len(attr) > 1 && (attr[1] == 'r' || attr[1] == 'R')
+}
+
 func list(s string) []string {
 	if s == "" {
 		return nil
@@ -251,5 +264,3 @@ func tags(s string) []Tag {
 	}
 	return all
 }
-
-func formatInt(n int64) string { return strconv.FormatInt(n, 10) }

@@ -152,13 +152,6 @@ func tagArgs(option string, tags []Tag) ([]string, error) {
 	return args, nil
 }
 
-func activation(on bool) string {
-	if on {
-		return "-ay"
-	}
-	return "-an"
-}
-
 func hasAll(v Volume, tags []Tag) bool {
 	return !slices.ContainsFunc(tags, func(t Tag) bool { return !v.HasTag(t) })
 }

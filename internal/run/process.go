@@ -215,8 +215,20 @@ func (w *capped) Cut() bool {
 	return w.cut
 }
 
-// lastLine picks the line that mostly names the failure.
-func lastLine(s string) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	return strings.TrimSpace(lines[len(lines)-1])
+// reason picks the line that names the failure: the first, warnings aside.
+func reason(s string) string {
+	first := ""
+	for line := range strings.Lines(s) {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		if !strings.HasPrefix(line, "WARNING") {
+			return line
+		}
+		if first == "" {
+			first = line
+		}
+	}
+	return first
 }

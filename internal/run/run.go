@@ -103,7 +103,7 @@ func (e *Error) Error() string {
 	default:
 		text = fmt.Sprintf("%s: exit status %d", text, e.ExitStatus)
 	}
-	if line := lastLine(e.Stderr); line != "" {
+	if line := reason(e.Stderr); line != "" {
 		text += ": " + line
 	}
 	return text

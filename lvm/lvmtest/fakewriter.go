@@ -102,7 +102,8 @@ func (w *fakeWriter) create(g *lvm.Group, tags []lvm.Tag, v lvm.Volume) error {
 	case p.DataPercent >= 100 || p.MetadataPercent >= 100 || p.CheckNeeded:
 		return lvm.ErrPoolFull
 	}
-	v.Thin, v.Layout, v.Tags = true, []string{"thin", "sparse"}, retag(nil, tags, nil)
+	v.Thin, v.SkipActivation = true, true
+	v.Layout, v.Tags = []string{"thin", "sparse"}, retag(nil, tags, nil)
 	w.f.insert(g, v)
 	return nil
 }

@@ -1,0 +1,334 @@
+package lvmtest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"lls/internal/run"
+	"lls/lvm"
+)
+
+// real is LVM on the lab's empty disk: one group, made once, and a pool for
+// each case.
+type real struct {
+	run   *run.Runner
+	vg    lvm.VG
+	cases int
+}
+
+const realVG = lvm.VG("lls-contract.vg")
+
+var theDisk = sync.OnceValues(func() (string, error) {
+	disk := os.Getenv("LLS_LAB_DISK")
+	if disk == "" {
+		return "", fmt.Errorf("LLS_LAB=1 but LLS_LAB_DISK names no disk")
+	}
+	r := run.New()
+	h := lvm.NewHost(r, lvm.Options{})
+	return disk, h.CreateGroup(context.Background(), realVG, disk, 0)
+})
+
+// lab skips a test outside of the lab. Inside, a missing disk is a failure.
+func lab(t *testing.T) *real {
+	t.Helper()
+	if os.Getenv("LLS_LAB") != "1" {
+		t.Skip("needs real LVM and a disk to erase: runs in the lab, with LLS_LAB=1 and LLS_LAB_DISK")
+	}
+	if _, err := theDisk(); err != nil {
+		t.Fatal(err)
+	}
+	return &real{run: run.New(), vg: realVG}
+}
+
+// lvm runs LVM as a sysadmin would.
+func (r *real) lvm(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := r.run.Run(context.Background(), run.Cmd{Name: "lvm", Args: args, NoKill: true})
+	if err != nil {
+		t.Fatalf("%v: %v", args, err)
+	}
+	return string(out.Stdout)
+}
+
+// env makes the environment of a case, and removes all that is left of it.
+func (r *real) env(t *testing.T) Env {
+	t.Helper()
+	r.cases++
+	pool := lvm.Name(fmt.Sprintf("pool-%d", r.cases))
+	h := lvm.NewHost(r.run, lvm.Options{BackupDir: t.TempDir(), Managed: Managed})
+	err := h.CreatePool(t.Context(), lvm.CreatePool{VG: r.vg, Name: pool, Size: 512 * lvm.MiB})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.clean(t, h) })
+	path := func(name lvm.Name) string { return string(r.vg) + "/" + string(name) }
+	return Env{
+		Host: h, VG: r.vg, Pool: pool,
+		Open: func(t *testing.T, name lvm.Name) func() {
+			f, err := os.Open(h.Device(r.vg, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return func() { _ = f.Close() } // only read
+		},
+		Plain: func(t *testing.T, name lvm.Name) {
+			r.lvm(t, "lvcreate", "-y", "-L", "8m", "-n", string(name), string(r.vg))
+		},
+		Classic: func(t *testing.T, origin, name lvm.Name) {
+			r.lvm(t, "lvcreate", "-y", "-s", "-L", "4m", "-n", string(name), path(origin))
+		},
+		External: func(t *testing.T, origin, name lvm.Name) {
+			r.lvm(t, "lvchange", "-an", path(origin))
+			r.lvm(t, "lvchange", "-pr", path(origin))
+			r.lvm(t, "lvcreate", "-y", "-s", "--thinpool", string(pool), "-n", string(name), path(origin))
+		},
+	}
+}
+
+// clean removes everything from the group: whatever is left would spoil the
+// next case.
+func (r *real) clean(t *testing.T, h *lvm.Host) {
+	groups, err := h.Report(context.Background(), r.vg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range append(groups[0].Volumes, groups[0].Others...) {
+		if v.Suspended {
+			t.Errorf("volume %s is left suspended", v.Name)
+		}
+	}
+	r.lvm(t, "lvremove", "-y", string(r.vg))
+}
+
+func TestRealLVMKeepsTheContract(t *testing.T) {
+	r := lab(t)
+	Suite(t, r.env)
+}
+
+// Remove looks before it leaps, and LVM once more under its own lock. This is
+// what happens when dependents appear in between: the selection of Remove, run
+// without the look.
+func TestRealLVMRemovesNoVolumeWithDependents(t *testing.T) {
+	r := lab(t)
+	e := r.env(t)
+	e.Plain(t, "plain")
+	e.Classic(t, "plain", "classic")
+	e.Plain(t, "plain2")
+	e.External(t, "plain2", "ext")
+	r.lvm(t, "lvchange", "-an", string(r.vg)+"/plain")
+	remove := func(name lvm.Name) lvm.Group {
+		groups, err := e.Host.Report(t.Context(), r.vg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, ok := groups[0].Volume(name)
+		if !ok {
+			t.Fatalf("volume %s is not there", name)
+		}
+		r.lvm(t, "lvremove", "-y", "--select", lvm.RemoveSelection(v), "--", string(r.vg)+"/"+string(name))
+		groups, err = e.Host.Report(t.Context(), r.vg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return groups[0]
+	}
+	remove("plain")
+	g := remove("plain2")
+	for _, name := range []lvm.Name{"plain", "classic", "plain2", "ext"} {
+		if v, ok := g.Volume(name); !ok {
+			t.Errorf("volume %s is gone", name)
+		} else {
+			t.Logf("%s has the roles %v", name, v.Role)
+		}
+	}
+	remove("classic")
+	if _, ok := remove("plain").Volume("plain"); ok {
+		t.Error("a volume without dependents stays")
+	}
+}
+
+// What has to be inactive at boot is so; LVM calls it auto-activation.
+func TestRealVolumesStayInactiveAtBoot(t *testing.T) {
+	r := lab(t)
+	e := r.env(t)
+	err := e.Host.Write(t.Context(), r.vg, func(w lvm.Writer) error {
+		if err := w.CreateThin(t.Context(), lvm.CreateThin{Pool: e.Pool, Name: "a", Size: lvm.GiB, Tags: []lvm.Tag{Mark}, Activate: true}); err != nil {
+			return err
+		}
+		if err := w.Snapshot(t.Context(), lvm.Snapshot{Origin: "a", Name: "s", Tags: []lvm.Tag{Mark}, Activate: true}); err != nil {
+			return err
+		}
+		return w.Deactivate(t.Context(), "a", "s")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.lvm(t, "vgchange", "-aay", string(r.vg))
+	groups, err := e.Host.Report(t.Context(), r.vg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range groups[0].Volumes {
+		if v.Active {
+			t.Errorf("volume %s is active", v.Name)
+		}
+	}
+}
+
+func TestRealGroupIsNotMadeOnWhatHoldsAnything(t *testing.T) {
+	r := lab(t)
+	e := r.env(t)
+	e.Plain(t, "plain")
+	dev := e.Host.Device(r.vg, "plain")
+	disk, _ := theDisk()
+	for _, c := range []struct {
+		name   string
+		device string
+		write  string
+		at     int64
+	}{
+		{"the physical volume of a group", disk, "", 0},
+		{"a missing device", "/dev/nosuchdevice", "", 0},
+		{"a character device", "/dev/null", "", 0},
+		{"a file", "/etc/passwd", "", 0},
+		{"unknown data at the start", dev, "x", 4711},
+		{"unknown data at the end", dev, "x", 8<<20 - 1},
+		{"an ext4 signature", dev, "\x53\xef", 1080},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.write != "" {
+				overwrite(t, dev, c.write, c.at)
+				defer overwrite(t, dev, strings.Repeat("\x00", len(c.write)), c.at)
+			}
+			err := e.Host.CreateGroup(t.Context(), "lls-other", c.device, 0)
+			if err == nil {
+				t.Error("a group was made")
+			}
+			t.Log(err)
+		})
+	}
+	if err := e.Host.CreateGroup(t.Context(), r.vg, dev, 0); err == nil {
+		t.Error("a second group of the same name was made")
+	}
+}
+
+func overwrite(t *testing.T, path, text string, at int64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() // synced below
+	if _, err := f.WriteAt([]byte(text), at); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRealBackupRotates(t *testing.T) {
+	r := lab(t)
+	dir := t.TempDir()
+	h := lvm.NewHost(r.run, lvm.Options{BackupDir: dir})
+	for range 13 {
+		if err := h.Backup(t.Context(), r.vg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := os.ReadDir(dir + "/" + string(r.vg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) != 10 {
+		t.Errorf("%d copies are kept, want 10", len(files))
+	}
+	for _, f := range files {
+		info, err := f.Info()
+		if err != nil || info.Mode().Perm() != 0o600 || info.Size() == 0 {
+			t.Errorf("%s: %v, %v", f.Name(), info, err)
+		}
+	}
+	for _, place := range []string{"/etc/lvm/archive", "/etc/lvm/backup"} {
+		files, err := os.ReadDir(place)
+		t.Logf("%s has %d files (%v)", place, len(files), err)
+	}
+}
+
+// A context that ends during a change must leave neither a suspended device nor
+// a wrong answer.
+func TestRealChangeSurvivesTheEndOfItsContext(t *testing.T) {
+	r := lab(t)
+	e := r.env(t)
+	err := e.Host.Write(t.Context(), r.vg, func(w lvm.Writer) error {
+		return w.CreateThin(t.Context(), lvm.CreateThin{Pool: e.Pool, Name: "a", Size: lvm.GiB, Tags: []lvm.Tag{Mark}, Activate: true})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := 0
+	for i := range 20 {
+		name := lvm.Name(fmt.Sprintf("s%d", i))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*12*time.Millisecond)
+		err := e.Host.Write(ctx, r.vg, func(w lvm.Writer) error {
+			return w.Snapshot(ctx, lvm.Snapshot{Origin: "a", Name: name, Tags: []lvm.Tag{Mark}, Activate: true})
+		})
+		cancel()
+		groups, reportErr := e.Host.Report(t.Context(), r.vg)
+		if reportErr != nil {
+			t.Fatal(reportErr)
+		}
+		s, there := groups[0].Volume(name)
+		if there != (err == nil) || there && !s.Active {
+			t.Errorf("%v after %d ms, but the volume is there: %v, %+v", err, i*12, there, s)
+		}
+		if a, _ := groups[0].Volume("a"); a.Suspended {
+			t.Errorf("the origin is suspended after %d ms", i*12)
+		}
+		if there {
+			made++
+		}
+	}
+	t.Logf("%d of 20 were made", made)
+}
+
+// The hot path against what a sysadmin would type.
+func TestRealSnapshotIsAsFastAsTyping(t *testing.T) {
+	r := lab(t)
+	e := r.env(t)
+	const rounds = 15
+	var ours, typed, report time.Duration
+	err := e.Host.Write(t.Context(), r.vg, func(w lvm.Writer) error {
+		if err := w.CreateThin(t.Context(), lvm.CreateThin{Pool: e.Pool, Name: "a", Size: lvm.GiB, Tags: []lvm.Tag{Mark}, Activate: true}); err != nil {
+			return err
+		}
+		for i := range rounds {
+			start := time.Now()
+			if err := w.Snapshot(t.Context(), lvm.Snapshot{Origin: "a", Name: lvm.Name(fmt.Sprintf("o%d", i)), Tags: []lvm.Tag{Mark}, Activate: true}); err != nil {
+				return err
+			}
+			ours += time.Since(start)
+			start = time.Now()
+			r.lvm(t, "lvcreate", "-s", "-kn", "-ay", "-n", fmt.Sprintf("t%d", i), string(r.vg)+"/a")
+			typed += time.Since(start)
+			start = time.Now()
+			if _, err := w.Report(t.Context()); err != nil {
+				return err
+			}
+			report += time.Since(start)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("a snapshot takes %v, typed %v, a report %v", ours/rounds, typed/rounds, report/rounds)
+	if float64(ours) > 1.3*float64(typed) {
+		t.Errorf("a snapshot takes %v, typed %v", ours/rounds, typed/rounds)
+	}
+}
