@@ -35,11 +35,6 @@ func ParseType(s string) (Type, error) {
 	return "", fmt.Errorf("%w: %q", ErrType, s)
 }
 
-// MakeOptions says how a file system is made.
-type MakeOptions struct {
-	Label string // at most 12 bytes (xfs), or empty
-}
-
 // Option is one word for fsconfig(2). An empty value is a flag.
 type Option struct{ Name, Value string }
 
@@ -47,17 +42,3 @@ type Option struct{ Name, Value string }
 type Runner interface {
 	Run(ctx context.Context, c run.Cmd) (run.Result, error)
 }
-
-var errTodo = errors.New("not written yet")
-
-// Make writes a new, empty file system over whatever the device holds.
-func Make(ctx context.Context, r Runner, device string, t Type, o MakeOptions) error { return errTodo }
-
-// Grow lets the file system fill its device, mounted or not.
-func Grow(ctx context.Context, device string, t Type) error { return errTodo }
-
-// Detect reads the type from the superblock.
-func Detect(device string) (Type, error) { return "", errTodo }
-
-// Options are the options of the superblock.
-func Options(t Type, readOnlyDevice bool) []Option { return nil }

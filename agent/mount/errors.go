@@ -2,8 +2,6 @@ package mount
 
 import "errors"
 
-var errTodo = errors.New("not written yet")
-
 // What a caller decides on. Their texts name only what a container may see.
 var (
 	ErrBusy       = errors.New("in use")

@@ -33,11 +33,18 @@ const (
 type Mounter struct {
 	runner  Runner
 	options Options
+	gate    gate
 }
 
 // New returns a Mounter that starts its helper through r.
 func New(r Runner, o Options) *Mounter {
-	return &Mounter{runner: r, options: o}
+	if o.Helper == "" {
+		o.Helper = DefaultHelper
+	}
+	if o.Deadline <= 0 {
+		o.Deadline = DefaultDeadline
+	}
+	return &Mounter{runner: r, options: o, gate: gate{boxes: map[uint64]*slots{}}}
 }
 
 // Request says what is to be mounted where.
@@ -58,28 +65,4 @@ type Placed struct {
 	MountID  int    // the first field of mountinfo(5)
 	ReadOnly bool
 	Already  bool // it was there before
-}
-
-// Inject puts the tree at /lls in the container. It does nothing when it is there.
-func (m *Mounter) Inject(ctx context.Context, t *Tree, b *Box) error { return errTodo }
-
-// Injected says whether the tree is what the container sees at /lls.
-func (m *Mounter) Injected(b *Box, t *Tree) (bool, error) { return false, errTodo }
-
-// Mount places a file system into a container.
-func (m *Mounter) Mount(ctx context.Context, t *Tree, b *Box, r Request) (Placed, error) {
-	return Placed{}, errTodo
-}
-
-// Unmount takes away the mount of exactly this device at exactly this path.
-func (m *Mounter) Unmount(ctx context.Context, b *Box, major, minor uint32, path string) error {
-	return errTodo
-}
-
-// MountHost mounts on the host, for the sysadmin.
-func (m *Mounter) MountHost(ctx context.Context, r Request) (Placed, error) { return Placed{}, errTodo }
-
-// UnmountHost takes away the mount of exactly this device at exactly this path of the host.
-func (m *Mounter) UnmountHost(ctx context.Context, path string, major, minor uint32) error {
-	return errTodo
 }

@@ -1,30 +1,224 @@
 package mount
 
 import (
-	"net"
+	"crypto/rand"
+	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"lls/agent/mount/inside"
 )
 
-// Tree is the file system of the host that one container sees at /lls.
-type Tree struct{}
+// What a container's root could use up of the host's memory, if privileged.
+const (
+	treeSize   = "48m" // the client twice while it is replaced, and more
+	treeInodes = "512"
+)
 
-// OpenTree makes the tree at base/key/lls or adopts the one that is there.
-func OpenTree(base, key string) (*Tree, error) { return nil, errTodo }
+// Tree is the file system of the host that one container sees at /lls. The root
+// of a privileged container can change everything in it, at any moment. So it is
+// only ever used through its descriptor, and nothing is believed that is read
+// from it.
+type Tree struct {
+	path   string // of its mount point on the host, below directories only root can enter
+	dir    *os.File
+	dev    uint64
+	group  int           // its peer group
+	inject chan struct{} // holds one token: one injection at a time
+}
 
-// Put writes a file atomically.
-func (t *Tree) Put(path string, content []byte, mode os.FileMode) error { return errTodo }
+// OpenTree makes the tree at base/key/lls or adopts the one that is there: a
+// container that sees it keeps seeing it when the agent restarts.
+func OpenTree(base, key string) (*Tree, error) {
+	if key == "" || key == "." || key == ".." || strings.ContainsAny(key, "/\x00") {
+		return nil, fmt.Errorf("cannot make a tree: key %q is no file name", key)
+	}
+	t, err := openTree(base, filepath.Join(base, key, inside.TreeDir))
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the tree of %s: %w", key, err)
+	}
+	return t, nil
+}
 
-// Copy is Put of what src holds.
-func (t *Tree) Copy(path string, src *os.File, mode os.FileMode) error { return errTodo }
+func openTree(base, path string) (*Tree, error) {
+	if err := os.MkdirAll(path, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, err
+	}
+	// Only this keeps users of the host away from the sockets.
+	if err := os.Chmod(base, 0o700); err != nil {
+		return nil, err
+	}
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tree{path: path, dir: os.NewFile(uintptr(fd), path), inject: make(chan struct{}, 1)}
+	if err := t.ready(); err != nil {
+		_ = t.dir.Close()
+		return nil, err
+	}
+	return t, nil
+}
 
-// Listen makes a socket, in place of whatever has its name.
-func (t *Tree) Listen(name string, mode os.FileMode) (*net.UnixListener, error) { return nil, errTodo }
+func (t *Tree) ready() error {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(t.dir.Fd()), &fs); err != nil {
+		return err
+	}
+	at, err := look(t.dir)
+	if err != nil {
+		return err
+	}
+	if !at.MountRoot || fs.Type != unix.TMPFS_MAGIC {
+		if err := t.create(); err != nil {
+			return err
+		}
+		if at, err = look(t.dir); err != nil {
+			return err
+		}
+	}
+	t.dev = at.Dev
+	err = unix.MountSetattr(int(t.dir.Fd()), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Propagation: unix.MS_SHARED})
+	if err != nil {
+		return fmt.Errorf("cannot share the mount: %w", err)
+	}
+	points, err := Points(os.Getpid())
+	if err != nil {
+		return err
+	}
+	p, ok := byID(points, at.ID)
+	if !ok || p.PeerGroup == 0 {
+		return errors.New("cannot find its mount again")
+	}
+	t.group = p.PeerGroup
+	return nil
+}
 
-// Sweep detaches what an agent that was killed left between host and container.
-func (t *Tree) Sweep() error { return errTodo }
+// create mounts a new tmpfs and makes dir its root.
+func (t *Tree) create() error {
+	fd, err := newTmpfs()
+	if err != nil {
+		return err
+	}
+	if err := attach(fd, t.dir); err != nil {
+		_ = fd.Close()
+		return err
+	}
+	_ = t.dir.Close()
+	t.dir = fd
+	return nil
+}
 
 // Close releases the tree, which stays.
-func (t *Tree) Close() error { return errTodo }
+func (t *Tree) Close() error { return t.dir.Close() }
 
-// Remove takes the tree away for good.
-func (t *Tree) Remove() error { return errTodo }
+// Remove takes the tree away for good, and with it Close.
+func (t *Tree) Remove() error {
+	_ = t.Sweep() // what is below goes with it in any case
+	err := detach(t.dir)
+	_ = t.dir.Close()
+	if err != nil {
+		return fmt.Errorf("cannot remove the tree: %w", err)
+	}
+	if err := os.Remove(t.path); err != nil {
+		return err
+	}
+	return os.Remove(filepath.Dir(t.path))
+}
+
+// Sweep detaches what an agent that was killed left between host and container,
+// wherever in the tree it was moved to, and removes what was set aside. Nothing
+// may be under way.
+func (t *Tree) Sweep() error {
+	points, err := Points(os.Getpid())
+	if err != nil {
+		return fmt.Errorf("cannot sweep the tree: %w", err)
+	}
+	for _, p := range points {
+		name, ok := strings.CutPrefix(p.Path, t.path+"/")
+		if !ok {
+			continue
+		}
+		fd, openErr := t.open(name, unix.O_PATH)
+		if openErr != nil {
+			err = errors.Join(err, openErr)
+			continue
+		}
+		if s, lookErr := look(fd); lookErr == nil && s.ID == p.ID {
+			err = errors.Join(err, detach(fd))
+		}
+		_ = fd.Close()
+	}
+	removeAll(t.dir, inside.StagingDir)
+	return err
+}
+
+// A staged mount is on its way through the tree, from where it propagates into
+// the container. Only the host's root may look there, so the root of an
+// unprivileged container cannot reach it.
+type staged struct {
+	dir  *os.File // the staging directory
+	name string
+	fd   *os.File // the mount
+	done bool
+}
+
+// place makes a random directory for a mount, which the staged then owns.
+func (t *Tree) place(fd *os.File) (*staged, *os.File, error) {
+	if err := t.mkdir(t.dir, inside.StagingDir, 0o700); err != nil {
+		return nil, nil, err
+	}
+	dir, err := t.open(inside.StagingDir, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &staged{dir: dir, name: rand.Text(), fd: fd}
+	if err := unix.Mkdirat(int(dir.Fd()), s.name, 0o700); err != nil {
+		_ = dir.Close()
+		return nil, nil, fmt.Errorf("cannot make a staging directory: %w", err)
+	}
+	at, err := openAt(dir, s.name, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		s.drop()
+		return nil, nil, err
+	}
+	return s, at, nil
+}
+
+// stage attaches a detached mount.
+func (t *Tree) stage(fd *os.File) (*staged, error) {
+	s, at, err := t.place(fd)
+	if err != nil {
+		return nil, fmt.Errorf("cannot stage a mount: %w", err)
+	}
+	defer at.Close()
+	if err := attach(fd, at); err != nil {
+		s.drop()
+		return nil, fmt.Errorf("cannot stage a mount: %w", err)
+	}
+	return s, nil
+}
+
+// drop detaches the host's copy, closes it, and with it takes the container's
+// copy away if that was not moved.
+func (s *staged) drop() {
+	if s.done {
+		return
+	}
+	s.done = true
+	_ = detach(s.fd) // fails when it was never attached
+	_ = s.fd.Close()
+	// Even if the former failed, this takes off whatever is mounted on it.
+	_ = unix.Unlinkat(int(s.dir.Fd()), s.name, unix.AT_REMOVEDIR)
+	_ = s.dir.Close()
+}
+
+// detach takes away exactly the mount that the descriptor is the root of.
+func detach(f *os.File) error {
+	return unix.Unmount("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), unix.MNT_DETACH)
+}
