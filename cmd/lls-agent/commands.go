@@ -34,7 +34,12 @@ func daemonCommands() []cli.Command {
 			Name: "run", Max: 0, Short: "be the daemon; systemd does this",
 			Flags:    []cli.Flag{{Name: "config", Value: "FILE", Help: "instead of /etc/lls/lls.toml"}},
 			Examples: []cli.Example{{Line: "run", Does: "as the systemd unit has it"}},
-			Direct:   func(ctx context.Context, c *cli.Call) int { return runDaemon(ctx, c.Args) },
+			Direct: func(ctx context.Context, c *cli.Call) int {
+				if c.Has("config") { // however it was written
+					return runDaemon(ctx, []string{"--config", c.Flag("config")})
+				}
+				return runDaemon(ctx, nil)
+			},
 		},
 		{
 			Name: "reload", Max: 0, Short: "have the daemon read its configuration again",

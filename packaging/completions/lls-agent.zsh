@@ -72,11 +72,11 @@ _lls_agent() {
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_agent_volumes' ;;
+            '1:NAME:_lls_agent_volumes' '*: :' ;;
     usage)
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
-            '--help[show this text]' ;;
+            '--help[show this text]' '*: :' ;;
     create)
         _arguments \
             '--size[how big - 500M, 100G, 2T (powers of 1024)]:SIZE:' \
@@ -85,7 +85,7 @@ _lls_agent() {
             '--owner[make it this container'\''s instead of the host'\''s]:CONTAINER:' \
             '--hidden[let no other container see it]' \
             '--json[answer in JSON; errors too, on standard error]' \
-            '--help[show this text]' ;;
+            '--help[show this text]' '*: :' ;;
     snapshot)
         _arguments \
             '--owner[make it this container'\''s instead of the host'\''s]:CONTAINER:' \
@@ -93,7 +93,7 @@ _lls_agent() {
             '--ro[make it read-only for ever, itself included]' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_agent_volumes' ;;
+            '1:NAME:_lls_agent_volumes' '*: :' ;;
     mount)
         _arguments \
             '--ro[read-only]' \
@@ -111,14 +111,14 @@ _lls_agent() {
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_agent_volumes' ;;
+            '1:NAME:_lls_agent_volumes' '*: :' ;;
     set)
         _arguments \
             '--visibility[whether others see it, and may snapshot it]:WHO:(visible hidden)' \
             '--access[how others may mount it while it is visible]:HOW:(rw ro none)' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_agent_volumes' ;;
+            '1:NAME:_lls_agent_volumes' '*: :' ;;
     delete)
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
@@ -129,17 +129,17 @@ _lls_agent() {
             '--as[under another name]:NEW:' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_agent_volumes' ;;
+            '1:NAME:_lls_agent_volumes' '*: :' ;;
     purge)
         _arguments \
             '--yes[do not ask]' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_agent_volumes' ;;
+            '1:NAME:_lls_agent_volumes' '*: :' ;;
     give)
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
-            '--help[show this text]' ;;
+            '--help[show this text]' '*: :' ;;
     esac
 }
 

@@ -40,7 +40,7 @@ _lls() {
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_volumes' ;;
+            '1:NAME:_lls_volumes' '*: :' ;;
     usage)
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
@@ -53,7 +53,7 @@ _lls() {
             '--visible[let other containers see it, and snapshot it]' \
             '--mount[mount it at this directory, too]:PATH:_files' \
             '--json[answer in JSON; errors too, on standard error]' \
-            '--help[show this text]' ;;
+            '--help[show this text]' '*: :' ;;
     snapshot)
         _arguments \
             '--visible[let other containers see it, and snapshot it]' \
@@ -61,7 +61,7 @@ _lls() {
             '--ro[make it read-only for ever, itself included]' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_volumes' ;;
+            '1:NAME:_lls_volumes' '*: :' ;;
     mount)
         _arguments \
             '--ro[read-only]' \
@@ -77,14 +77,14 @@ _lls() {
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_volumes' ;;
+            '1:NAME:_lls_volumes' '*: :' ;;
     set)
         _arguments \
             '--visibility[whether others see it, and may snapshot it]:WHO:(visible hidden)' \
             '--access[how others may mount it while it is visible]:HOW:(rw ro none)' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_volumes' ;;
+            '1:NAME:_lls_volumes' '*: :' ;;
     delete)
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
@@ -95,13 +95,13 @@ _lls() {
             '--as[under another name]:NEW:' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_volumes' ;;
+            '1:NAME:_lls_volumes' '*: :' ;;
     purge)
         _arguments \
             '--yes[do not ask]' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_volumes' ;;
+            '1:NAME:_lls_volumes' '*: :' ;;
     esac
 }
 

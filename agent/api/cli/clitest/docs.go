@@ -155,7 +155,9 @@ func Zsh(p *cli.Program) string {
 		case c.Max < 0:
 			fmt.Fprintf(&b, " \\\n            '*:NAME:%s_volumes'", fn)
 		case takesName(c):
-			fmt.Fprintf(&b, " \\\n            '1:NAME:%s_volumes'", fn)
+			fmt.Fprintf(&b, " \\\n            '1:NAME:%s_volumes' '*: :'", fn)
+		case c.Max > 0:
+			b.WriteString(" '*: :'")
 		}
 		b.WriteString(" ;;\n")
 	}
