@@ -1,9 +1,6 @@
 package main
 
-import (
-	"context"
-	"fmt"
-)
+import "context"
 
 // needTools installs what building and running takes, one run at a time.
 func (b *builder) needTools(ctx context.Context, programs map[string]string) error {
@@ -15,12 +12,12 @@ func (b *builder) needTools(ctx context.Context, programs map[string]string) err
 	return b.host.need(ctx, programs)
 }
 
-// backend makes the named backend ready to boot image.
-func (b *builder) backend(ctx context.Context, name backendName, image string) (backend, error) {
-	switch name {
-	case backendUML:
-		kernel, err := b.umlKernel(ctx)
-		return uml{kernel}, err
+// backend makes the named backend ready to boot plan.
+func (b *builder) backend(ctx context.Context, name backendName, plan bootPlan) (backend, error) {
+	if name == backendQEMU {
+		kvm, err := kvmWorks(ctx, b.cache, plan)
+		return qemu{kvm}, err
 	}
-	return nil, fmt.Errorf("cannot run backend %q", name)
+	kernel, err := b.umlKernel(ctx)
+	return uml{kernel}, err
 }

@@ -125,7 +125,12 @@ func (g *guest) reboot(run *guestRunning) error {
 		if err := syncShare(); err != nil {
 			return err
 		}
-		return g.out.send(frameReboot, payload)
+		if err := g.out.send(frameReboot, payload); err != nil || g.line.Name() != portVirtio {
+			return err
+		}
+		// No sync, no shutdown. User-mode Linux would start again by itself: it is
+		// killed instead.
+		return os.WriteFile("/proc/sysrq-trigger", []byte("b"), 0o200)
 	}
 	if err := syscall.Kill(-run.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("cannot end the command: %w", err)

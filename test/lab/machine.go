@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,6 +31,9 @@ type bootPlan struct {
 type backend interface {
 	// disk is the empty disk's name in the guest.
 	disk() string
+	// powerCut is how long the guest takes to go down when it cuts its own
+	// power; 0 if it has to be killed for that.
+	powerCut() time.Duration
 	// command returns the program that is the guest. It inherits the line to
 	// the guest as file descriptor 3 and writes the console to stdout and
 	// stderr.

@@ -82,6 +82,19 @@ OOMScoreAdjust=-900
 TasksMax=infinity
 LimitNOFILE=1048576
 `
+	// Nobody is there to log in: say why and go down, which ends the run.
+	emergency = `[Unit]
+Description=The guest did not boot
+DefaultDependencies=no
+SuccessAction=poweroff-force
+FailureAction=poweroff-force
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/journalctl -b --no-pager -p warning
+StandardOutput=tty
+TTYPath=/dev/console
+`
 	// lxc-net would wait for a bridge for half a minute: the guest has a
 	// loopback network only.
 	lxcNet = "USE_LXC_BRIDGE=\"false\"\n"
@@ -90,11 +103,16 @@ LimitNOFILE=1048576
 	machineID      = "6c61622d6c6c732d6c61622d6c6c7301\n"
 )
 
-// fstab mounts the lab's and the caller's folder; what is mounted how depends
-// on the backend alone.
-func fstab(b backendName) string {
+// fstab mounts the lab's and the caller's folder. bookworm's mount speaks the
+// old system call, to which hostfs wants the bare path, trixie's the new one, to
+// which it wants a key.
+func fstab(b backendName, s suite) string {
 	if b == backendUML {
-		return "none /lab hostfs hostfs=/run/lab 0 0\nnone /share hostfs hostfs=/share 0 0\n"
+		key := "hostfs="
+		if s == suiteBookworm {
+			key = ""
+		}
+		return fmt.Sprintf("none /lab hostfs %s/run/lab 0 0\nnone /share hostfs %s/share 0 0\n", key, key)
 	}
 	const opts = "trans=virtio,version=9p2000.L,msize=262144,cache=mmap"
 	return "lab /lab 9p " + opts + " 0 0\nshare /share 9p " + opts + " 0 0\n"
@@ -106,7 +124,7 @@ func guestRecipe(b backendName, s suite) recipe {
 		Epoch: recipeEpoch, Backend: b, Guest: s, Mirror: mirror, Size: 8 << 30,
 		Packages: append([]string(nil), guestPackages...),
 		Files: map[string]imageFile{
-			"/etc/fstab":                                   {0o644, fstab(b)},
+			"/etc/fstab":                                   {0o644, fstab(b, s)},
 			"/etc/hostname":                                {0o644, "lab\n"},
 			"/etc/hosts":                                   {0o644, "127.0.0.1 localhost\n127.0.1.1 lab\n::1 localhost\n"},
 			"/etc/machine-id":                              {0o444, machineID},
@@ -114,6 +132,7 @@ func guestRecipe(b backendName, s suite) recipe {
 			"/etc/subgid":                                  {0o644, subordinateIDs},
 			"/etc/default/lxc-net":                         {0o644, lxcNet},
 			"/etc/systemd/system/lab.target":               {0o644, labTarget},
+			"/etc/systemd/system/emergency.service":        {0o644, emergency},
 			"/etc/systemd/system/lab.service":              {0o644, labService},
 			"/etc/systemd/system.conf.d/lab.conf":          {0o644, "[Manager]\nDefaultTimeoutStopSec=15s\n"},
 			"/etc/systemd/journald.conf.d/lab.conf":        {0o644, "[Journal]\nRateLimitIntervalSec=0\n"},
@@ -154,7 +173,7 @@ type kernelRecipe struct {
 }
 
 func umlKernelRecipe() kernelRecipe {
-	return kernelRecipe{Epoch: recipeEpoch, Suite: "forky", Mirror: mirror, Packages: []string{"user-mode-linux", "libc6"}}
+	return kernelRecipe{Epoch: recipeEpoch, Suite: "forky", Mirror: mirror, Packages: []string{"user-mode-linux", "libc6", "libgcc-s1"}}
 }
 
 func (r recipe) key() string       { return fmt.Sprintf("%s-%s-%s", r.Guest, r.Backend, hash(r)) }

@@ -40,10 +40,6 @@ func runLab(ctx context.Context, opt options) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	be, err := b.backend(ctx, opt.backend, image)
-	if err != nil {
-		return 0, err
-	}
 	if opt.verb == verbPrepare {
 		return 0, nil
 	}
@@ -64,6 +60,10 @@ func runLab(ctx context.Context, opt options) (int, error) {
 		defer lock.Close()
 	}
 	plan.cpu = cpu
+	be, err := b.backend(ctx, opt.backend, plan)
+	if err != nil {
+		return 0, err
+	}
 	log, err := os.Create(run.file("console.log"))
 	if err != nil {
 		return 0, err
@@ -179,16 +179,23 @@ func (s *session) bootOnce(ctx context.Context, j job, in *input) (outcome, erro
 	defer m.close()
 	// The guest's end of the line is closed when its process ends.
 	out, err := s.converse(m, j, in)
-	if err != nil || out.reboot == nil || out.reboot.Hard {
+	if err != nil || out.reboot == nil {
 		return out, err
+	}
+	patience := shutdownPatience
+	if out.reboot.Hard {
+		patience = s.backend.powerCut()
+		if patience == 0 {
+			return out, nil
+		}
 	}
 	select {
 	case <-m.done:
 		return out, nil
 	case <-ctx.Done():
 		return outcome{}, ctx.Err()
-	case <-time.After(shutdownPatience):
-		return outcome{}, fmt.Errorf("the guest did not shut down in %s", shutdownPatience)
+	case <-time.After(patience):
+		return outcome{}, fmt.Errorf("the guest did not go down in %s", patience)
 	}
 }
 
