@@ -2,12 +2,122 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lls/agent"
+	"lls/agent/api"
+	"lls/agent/catalog"
+	"lls/agent/container"
+	"lls/agent/mount"
+	"lls/agent/setup"
+	"lls/internal/run"
+	"lls/lvm"
+)
+
+// Where things are on a host, by the Filesystem Hierarchy Standard.
+const (
+	configFile = "/etc/lls/lls.toml"
+	stateDir   = "/var/lib/lls"
+	backupDir  = stateDir + "/backup"
+	runDir     = "/run/lls"
+	clientFile = "/usr/lib/lls/lls"
 )
 
 // runDaemon is the daemon, with what stood after "run" on its command line. It gives the exit status.
-func runDaemon(_ context.Context, _ []string) int {
-	fmt.Fprintln(os.Stderr, "lls-agent: run is not built yet")
-	return 1
+func runDaemon(ctx context.Context, args []string) int {
+	config := configFile
+	if len(args) == 2 && args[0] == "--config" {
+		config = args[1]
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
+	if err := daemon(ctx, config, log); err != nil {
+		log.Error("cannot run", "error", err)
+		return api.Failed.Exit()
+	}
+	return 0
+}
+
+// withoutTime leaves the time to the journal.
+func withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}
+
+func daemon(ctx context.Context, config string, log *slog.Logger) error {
+	if os.Geteuid() != 0 {
+		return errors.New("only root can be the daemon; to start it: systemctl start lls-agent")
+	}
+	unix.Umask(0o077)
+	if err := os.MkdirAll(runDir, 0o755); err != nil {
+		return err
+	}
+	lock, err := lockFile(filepath.Join(runDir, "agent.lock"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+
+	runner := run.New()
+	a, err := agent.New(agent.Options{
+		Config: config, Client: clientFile, Trees: filepath.Join(runDir, "c"), Socket: api.AdminSocket, Version: version,
+		SelfPID: os.Getpid(), Log: log, Now: time.Now,
+	},
+		lvm.NewHost(runner, lvm.Options{BackupDir: backupDir, Managed: catalog.Managed}),
+		mount.New(runner, mount.Options{}),
+		agent.HostDevices{Run: runner},
+		container.NewHost(),
+		setup.Loops{Run: runner})
+	if err != nil {
+		return err
+	}
+	return a.Run(ctx, func() {
+		if err := notify("READY=1"); err != nil {
+			log.Warn("cannot tell systemd that we are ready", "error", err)
+		}
+		log.Info("ready", "version", version)
+	}, reload)
+}
+
+// lockFile keeps a second agent out for as long as the file is open.
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("another agent runs: %w", err)
+	}
+	return f, nil
+}
+
+// notify tells systemd of the service's state, as sd_notify(3) has it; without systemd it does nothing.
+func notify(state string) error {
+	name := os.Getenv("NOTIFY_SOCKET")
+	if name == "" {
+		return nil
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	_, err = conn.Write([]byte(state))
+	return err
 }
