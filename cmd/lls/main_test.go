@@ -78,6 +78,7 @@ func answers() map[string]clitest.Answer {
 		`POST /mount {"name":"twice","path":"/data"}`:      {Result: api.Mount{Path: "/data", Already: true}},
 		`POST /umount {"target":"idle"}`:                   {Result: []api.Mount{}},
 		`POST /delete {"name":"held"}`:                     {Err: busy},
+		`POST /create {"name":"x","size":"10 G"}`:          {Err: api.Errorf(api.Malformed, "cannot create x: 10 G is no size")},
 		`POST /delete {"name":"gone"}`:                     {Err: api.Errorf(api.NotFound, "cannot delete gone: there is no such volume")},
 		`POST /resize {"name":"mine","size":"1E"}`:         {Err: api.Errorf(api.Full, "cannot resize mine: your quota is 100G"), Progress: []string{"looking"}},
 		`GET /volume?name=secret`:                          {Err: api.Errorf(api.Denied, "cannot show secret: it is not yours")},
@@ -126,7 +127,7 @@ func TestErrors(t *testing.T) {
 		"set mine", "delete", "purge mine", "delete mine held gone old", "resize mine 1E", "info secret", "umount nowhere a",
 	)
 	lines = append(lines,
-		[]string{"info", "../../etc?a=1&b\r\n"}, []string{"undelete", "a b"}, []string{"snapshot", "a\xff"}, []string{"create", "x", "--size", "\x80"},
+		[]string{"info", "../../etc?a=1&b\r\n"}, []string{"undelete", "a b"}, []string{"create", "x", "--size", "10 G"}, []string{"snapshot", "a\xff"}, []string{"create", "x", "--size", "\x80"},
 		[]string{"mount", "mine", ""}, []string{"snapshot", ""}, []string{"snapshot", "x", "--mount="}, []string{""})
 	a := clitest.Serve(t, answers())
 	clitest.Golden(t, "testdata/errors.golden", clitest.Terminal{}.Transcript(program(), a, lines...))

@@ -188,6 +188,9 @@ func (c *Call) hint(e *api.Error) string {
 	hint := e.Hint
 	if hint == "" || hint == e.Code.Hint() {
 		hint = e.Code.Hint()
+		if e.Code == api.Malformed && c.command.Name != "" {
+			return "see: " + c.Hint(c.command.Name, "--help")
+		}
 		if name := c.Operand(0); name != "" && !isPath(name) {
 			hint = strings.ReplaceAll(hint, "NAME", Quote(name))
 		}
