@@ -11,7 +11,7 @@ import (
 
 // Grow lets the file system fill its device, mounted or not. The same device
 // mounted again is the same file system to the kernel, so no path is needed,
-// in no mount namespace.
+// in no mount namespace. For ext4 the kernel asks for CAP_SYS_RESOURCE.
 func Grow(ctx context.Context, device string, t Type) error {
 	err := await(ctx, func() error { return grow(device, t) }, func() {})
 	if err != nil {

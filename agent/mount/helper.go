@@ -27,19 +27,26 @@ type gate struct {
 type slots struct {
 	users  int           // waiting or in
 	places chan struct{} // one token for each helper
-	stuck  int
+	late   int           // of those, how many should have ended
 }
 
-// enter waits for a place and returns the way out. When hung helpers have all
-// the places it does not wait.
-func (g *gate) enter(ctx context.Context, ns uint64) (*slots, error) {
+// A place is what a helper has until it has really ended.
+type place struct {
+	gate       *gate
+	ns         uint64
+	slots      *slots
+	late, left bool
+}
+
+// enter waits for a place. When late helpers have all of them it does not wait.
+func (g *gate) enter(ctx context.Context, ns uint64) (*place, error) {
 	g.mu.Lock()
 	s := g.boxes[ns]
 	if s == nil {
 		s = &slots{places: make(chan struct{}, maxHelpers)}
 		g.boxes[ns] = s
 	}
-	if s.stuck >= maxHelpers {
+	if s.late >= maxHelpers {
 		g.mu.Unlock()
 		return nil, ErrStuck
 	}
@@ -47,30 +54,39 @@ func (g *gate) enter(ctx context.Context, ns uint64) (*slots, error) {
 	g.mu.Unlock()
 	select {
 	case s.places <- struct{}{}:
-		return s, nil
+		return &place{gate: g, ns: ns, slots: s}, nil
 	case <-ctx.Done():
+		g.mu.Lock()
+		defer g.mu.Unlock()
 		g.forget(ns, s)
 		return nil, errors.Join(ErrStuck, ctx.Err())
 	}
 }
 
-func (g *gate) leave(ns uint64, s *slots) {
-	<-s.places
-	g.forget(ns, s)
-}
-
 func (g *gate) forget(ns uint64, s *slots) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	if s.users--; s.users == 0 {
 		delete(g.boxes, ns)
 	}
 }
 
-func (g *gate) stuck(s *slots, n int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	s.stuck += n
+// isLate says that the helper should have ended.
+func (p *place) isLate() {
+	p.gate.mu.Lock()
+	defer p.gate.mu.Unlock()
+	if !p.late && !p.left {
+		p.late = true
+		p.slots.late++
+	}
+}
+
+func (p *place) leave() {
+	p.gate.mu.Lock()
+	defer p.gate.mu.Unlock()
+	if p.left = true; p.late {
+		p.slots.late--
+	}
+	<-p.slots.places // there is a token: this never waits
+	p.gate.forget(p.ns, p.slots)
 }
 
 // help runs the helper in the container. It returns at the deadline, whatever
@@ -78,14 +94,14 @@ func (g *gate) stuck(s *slots, n int) {
 func (m *Mounter) help(ctx context.Context, within time.Duration, b *Box, files []*os.File, args ...string) (inside.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	s, err := m.gate.enter(ctx, b.ns)
+	p, err := m.gate.enter(ctx, b.ns)
 	if err != nil {
 		return inside.Answer{}, err
 	}
 	// Its writing end is in the helper alone: it closes when the helper has ended.
 	alive, inHelper, err := os.Pipe()
 	if err != nil {
-		m.gate.leave(b.ns, s)
+		p.leave()
 		return inside.Answer{}, err
 	}
 	type outcome struct {
@@ -94,17 +110,13 @@ func (m *Mounter) help(ctx context.Context, within time.Duration, b *Box, files 
 	}
 	done := make(chan outcome, 1)
 	go func() { // owns the helper
-		defer m.gate.leave(b.ns, s)
+		defer p.leave()
 		defer alive.Close()
 		result, err := m.runner.Run(ctx, run.Cmd{
 			Name: m.options.Helper, Args: args, Grace: helperGrace, Limit: 1 << 16,
 			ExtraFiles: append([]*os.File{inHelper, b.PIDFD}, files...),
 		})
 		_ = inHelper.Close()
-		if errors.Is(err, run.ErrStuck) {
-			m.gate.stuck(s, 1)
-			defer m.gate.stuck(s, -1)
-		}
 		done <- outcome{result, err}
 		_, _ = alive.Read(make([]byte, 1))
 	}()
@@ -118,6 +130,7 @@ func (m *Mounter) help(ctx context.Context, within time.Duration, b *Box, files 
 	case o := <-done:
 		return m.answer(ctx, b, o.Stdout, o.error)
 	case <-time.After(2 * helperGrace):
+		p.isLate()
 		return inside.Answer{}, m.late(ctx, b)
 	}
 }

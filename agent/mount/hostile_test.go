@@ -59,7 +59,8 @@ func silentFUSECase(t *testing.T, privileged bool) {
 	other := newGuest(t, fmt.Sprintf("b%v", privileged), false, otherMap)
 	g.do("mkdir", "-p", "/fuse")
 	end := serveSilence(t, g, "/fuse")
-	for _, target := range []string{"/fuse", "/fuse/below", "/fuse/below", "/fuse/below", "/fuse/below"} {
+	hang := func(target string) {
+		t.Helper()
 		r := d.Request
 		r.Target = target
 		start := time.Now()
@@ -75,10 +76,14 @@ func silentFUSECase(t *testing.T, privileged bool) {
 		default:
 			t.Errorf("%s: %v", target, err)
 		}
-		if took := time.Since(start); took > 3*time.Second {
+		if took := time.Since(start); took > 6*time.Second {
 			t.Errorf("%s: took %v", target, took)
 		}
 		d.mustBeFree("the request gave up")
+	}
+	hang("/fuse")
+	for range maxHelpers - 1 {
+		hang("/fuse/below")
 	}
 	start := time.Now()
 	p := mustMount(t, m, newTree(t), other, d.Request)
@@ -97,22 +102,38 @@ func silentFUSECase(t *testing.T, privileged bool) {
 	if err := m.Unmount(deadline(t, 20*time.Second), g.box, d.Major, d.Minor, "/data"); err != nil {
 		t.Error(err)
 	}
-	end()
-	g.do("umount", "/fuse")
-	mustMount(t, m, tree, g, d.Request)
+	hang("/fuse/below")
+	start = time.Now()
+	hang("/fuse/below") // all places are taken, so this one does not wait
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("one helper too many waited %v", took)
+	}
+	end() // and with the server the helpers that wait for it, in a moment
+	g.do("umount", "-l", "/fuse")
+	var err error
+	for range 100 {
+		if _, err = m.Mount(deadline(t, 20*time.Second), tree, g.box, d.Request); !errors.Is(err, ErrStuck) {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err != nil {
+		t.Errorf("after the server's end: %v", err)
+	}
 }
 
 func TestHungHelpersAreLimitedForEachContainer(t *testing.T) {
 	g := &gate{boxes: map[uint64]*slots{}}
 	ctx := deadline(t, time.Minute)
-	var in []*slots
+	var in []*place
 	for range maxHelpers {
-		s, err := g.enter(ctx, 1)
+		p, err := g.enter(ctx, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		g.stuck(s, 1)
-		in = append(in, s)
+		p.isLate()
+		p.isLate() // counts once
+		in = append(in, p)
 	}
 	start := time.Now()
 	if _, err := g.enter(ctx, 1); !errors.Is(err, ErrStuck) || time.Since(start) > time.Second {
@@ -122,22 +143,18 @@ func TestHungHelpersAreLimitedForEachContainer(t *testing.T) {
 	if err != nil {
 		t.Errorf("another container: %v", err)
 	}
-	g.stuck(in[0], -1)
-	g.leave(1, in[0])
+	in[0].leave()
+	in[0].isLate() // no more
 	again, err := g.enter(ctx, 1)
 	if err != nil {
 		t.Errorf("after one has ended: %v", err)
 	}
-	short := deadline(t, 20*time.Millisecond)
-	if _, err := g.enter(short, 1); !errors.Is(err, ErrStuck) {
+	if _, err := g.enter(deadline(t, 20*time.Millisecond), 1); !errors.Is(err, ErrStuck) {
 		t.Errorf("while all places are taken: %v", err)
 	}
-	for _, s := range in[1:] {
-		g.stuck(s, -1)
-		g.leave(1, s)
+	for _, p := range append(in[1:], again, other) {
+		p.leave()
 	}
-	g.leave(1, again)
-	g.leave(2, other)
 	if len(g.boxes) != 0 {
 		t.Errorf("left %v", g.boxes)
 	}
