@@ -1,0 +1,31 @@
+package cli_test
+
+import (
+	"strings"
+	"testing"
+
+	"lls/agent/api/cli"
+	"lls/agent/api/cli/clitest"
+)
+
+// An example that a person copies must at least reach the agent, which here knows nothing.
+func TestExamplesCanBeTyped(t *testing.T) {
+	a := clitest.Serve(t, nil)
+	for _, side := range []cli.Side{cli.Container, cli.Host} {
+		p := &cli.Program{Name: "lls", Commands: cli.Volumes(side)}
+		for _, c := range p.Commands {
+			own := false
+			for _, e := range c.Examples {
+				args := strings.Fields(e.Line)
+				own = own || args[0] == c.Name
+				term := clitest.Terminal{Answer: "yes\n"}
+				if _, stderr, exit := term.Run(p, a, args...); exit != 10 || len(a.Requests()) != 1 {
+					t.Errorf("%q gives exit %d and %q", e.Line, exit, stderr)
+				}
+			}
+			if !own || c.Short == "" {
+				t.Errorf("%s has no example or no description of its own", c.Name)
+			}
+		}
+	}
+}
