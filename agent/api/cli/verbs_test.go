@@ -19,7 +19,7 @@ func TestExamplesCanBeTyped(t *testing.T) {
 				args := strings.Fields(e.Line)
 				own = own || args[0] == c.Name
 				term := clitest.Terminal{Answer: "yes\n"}
-				if _, stderr, exit := term.Run(p, a, args...); exit != 10 || len(a.Requests()) != 1 {
+				if _, stderr, exit := term.Run(p, a, args...); exit != 10 || len(a.Requests()) == 0 {
 					t.Errorf("%q gives exit %d and %q", e.Line, exit, stderr)
 				}
 			}
