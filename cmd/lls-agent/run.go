@@ -30,6 +30,7 @@ const (
 	stateDir   = "/var/lib/lls"
 	backupDir  = stateDir + "/backup"
 	runDir     = "/run/lls"
+	treesDir   = runDir + "/c"
 	clientFile = "/usr/lib/lls/lls"
 )
 
@@ -59,8 +60,9 @@ func daemon(ctx context.Context, config string, log *slog.Logger) error {
 	if os.Geteuid() != 0 {
 		return errors.New("only root can be the daemon; to start it: systemctl start lls-agent")
 	}
-	unix.Umask(0o077)
-	if err := os.MkdirAll(runDir, 0o755); err != nil {
+	unix.Umask(0o022)
+	// Nobody but root gets to the containers' trees from the host's side.
+	if err := errors.Join(os.MkdirAll(runDir, 0o755), os.MkdirAll(treesDir, 0o700), os.MkdirAll(stateDir, 0o700)); err != nil {
 		return err
 	}
 	lock, err := lockFile(filepath.Join(runDir, "agent.lock"))
@@ -75,7 +77,7 @@ func daemon(ctx context.Context, config string, log *slog.Logger) error {
 
 	runner := run.New()
 	a, err := agent.New(agent.Options{
-		Config: config, Client: clientFile, Trees: filepath.Join(runDir, "c"), Socket: api.AdminSocket, Version: version,
+		Config: config, Client: clientFile, Trees: treesDir, Socket: api.AdminSocket, Version: version,
 		SelfPID: os.Getpid(), Log: log, Now: time.Now,
 	},
 		lvm.NewHost(runner, lvm.Options{BackupDir: backupDir, Managed: catalog.Managed}),
