@@ -119,6 +119,10 @@ func (w *writer) Extend(ctx context.Context, name Name, size Size) error {
 				return nil
 			case !v.Thin && g.Free < size-v.Size:
 				return ErrNoSpace
+			case v.Thin:
+				if p, ok := g.Pool(v.Pool); ok && w.host.full(ctx, p) {
+					return ErrPoolFull
+				}
 			}
 			return errFailed
 		}, "lvextend", "-L", bytesArg(size), "--", operand(w.vg, name))

@@ -13,9 +13,10 @@ import (
 const keepBackups = 10
 
 // Backup writes the group's metadata to BackupDir/VG/metadata and keeps the
-// copies before it as metadata.1 (the newest) to metadata.9. A group has one
-// Backup at a time: callers see to that.
+// copies before it as metadata.1 (the newest) to metadata.9.
 func (h *Host) Backup(ctx context.Context, vg VG) error {
+	h.backups.Lock()
+	defer h.backups.Unlock()
 	if err := h.backup(ctx, vg); err != nil {
 		return fmt.Errorf("cannot back up volume group %s: %w", vg, err)
 	}

@@ -35,6 +35,8 @@ type Host struct {
 
 	mu      sync.Mutex
 	writers map[VG]chan struct{} // holds one token while a group has a writer
+
+	backups sync.Mutex // held while the copies in BackupDir are moved
 }
 
 // NewHost returns a Host that runs the lvm program with a Runner.

@@ -134,14 +134,14 @@ func parseGroup(vg row, lvs []row, segments map[string]row) (Group, error) {
 		}
 		seen[lv["lv_uuid"]] = true
 		f := &fields{row: lv}
-		if slices.Contains(list(lv["lv_layout"]), "pool") {
-			if slices.Contains(list(lv["lv_layout"]), "thin") {
-				g.Pools = append(g.Pools, f.pool(g.Name, segments[lv["lv_uuid"]]))
-			}
-		} else if v := f.volume(g.Name, segments[lv["lv_uuid"]]); v.Thin {
-			g.Volumes = append(g.Volumes, v)
-		} else {
-			g.Others = append(g.Others, v)
+		layout := list(lv["lv_layout"])
+		switch thin := slices.Contains(layout, "thin"); {
+		case thin && slices.Contains(layout, "pool"):
+			g.Pools = append(g.Pools, f.pool(g.Name, segments[lv["lv_uuid"]]))
+		case thin:
+			g.Volumes = append(g.Volumes, f.volume(g.Name, segments[lv["lv_uuid"]]))
+		default:
+			g.Others = append(g.Others, f.volume(g.Name, segments[lv["lv_uuid"]]))
 		}
 		r.err = errors.Join(r.err, f.err)
 	}

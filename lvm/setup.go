@@ -20,7 +20,8 @@ const DefaultGroupMetadata = 64 * MiB
 
 // CreateGroup makes a volume group on an empty block device. It refuses with
 // ErrHoldsData a device that holds anything, and with ErrOpen one in use.
-// metadata is the size of LVM's text area, 0 for DefaultGroupMetadata.
+// metadata is the size of LVM's text area, 0 for DefaultGroupMetadata. It takes
+// its turn like Write, as CreatePool and TagPool do.
 func (h *Host) CreateGroup(ctx context.Context, vg VG, device string, metadata Size) error {
 	err := h.write(ctx, vg, func(Writer) error { return h.createGroup(ctx, vg, device, metadata) })
 	if err != nil {
@@ -121,7 +122,7 @@ const (
 // as long as the metadata for a pool of that size stays well below its limit.
 func DefaultChunkSize(pool Size) Size {
 	chunk := 64 * KiB
-	for limit := 4 * TiB; pool > limit; limit *= 2 {
+	for limit := 7 * TiB; pool > limit; limit *= 2 {
 		chunk *= 2
 	}
 	return chunk

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"lls/internal/run"
@@ -22,7 +23,7 @@ func (h *Host) write(ctx context.Context, vg VG, fn func(w Writer) error) error 
 	}
 	w := &writer{host: h, vg: vg}
 	defer func() {
-		w.closed = true
+		w.closed.Store(true)
 		<-turn
 	}()
 	if err := ctx.Err(); err != nil {
@@ -43,12 +44,12 @@ func (h *Host) turn(vg VG) chan struct{} {
 type writer struct {
 	host   *Host
 	vg     VG
-	closed bool
+	closed atomic.Bool
 	last   *Group // the group as of the last report, nil once something changed
 }
 
 func (w *writer) Report(ctx context.Context) (Group, error) {
-	if w.closed {
+	if w.closed.Load() {
 		return Group{}, ErrClosedWriter
 	}
 	groups, err := w.host.report(ctx, []VG{w.vg})
@@ -83,6 +84,9 @@ func (w *writer) change(ctx context.Context, done func(Group, *run.Error) error,
 	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterFailure)
 	defer cancel()
 	g, readErr := w.Report(again)
+	if errors.Is(readErr, ErrNoGroup) {
+		return fmt.Errorf("%w: %w", ErrNoGroup, err)
+	}
 	if readErr != nil {
 		return fmt.Errorf("%w: %w", ErrUnknown, errors.Join(err, readErr))
 	}
@@ -117,7 +121,7 @@ func (w *writer) guard(name Name, g *Group, want bool) error {
 
 // check looks at the operands of every change.
 func (w *writer) check(names ...Name) error {
-	if w.closed {
+	if w.closed.Load() {
 		return ErrClosedWriter
 	}
 	for _, n := range names {

@@ -107,13 +107,18 @@ func (p *process) reap() {
 	close(p.ended)
 }
 
-// signal reaches the program and what it started in its group.
-func (p *process) signal(s syscall.Signal) {
+// signal reaches the program and, if asked, what it started in its group.
+func (p *process) signal(s syscall.Signal, group bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.reaped {
-		_ = syscall.Kill(-p.cmd.Process.Pid, s) // fails only when all have ended
+	if p.reaped {
+		return
 	}
+	pid := p.cmd.Process.Pid
+	if group {
+		pid = -pid
+	}
+	_ = syscall.Kill(pid, s) // fails only when it has ended
 }
 
 // supervise returns when the program has ended or is stuck. The error says why
@@ -129,14 +134,15 @@ func (p *process) supervise(ctx context.Context, c Cmd) (stop error, stuck bool)
 	if grace <= 0 {
 		grace = DefaultGrace
 	}
-	p.signal(syscall.SIGTERM)
+	// LVM's helpers, like thin_check, may be at work on what must not be half done.
+	p.signal(syscall.SIGTERM, !c.NoKill)
 	if p.endsWithin(grace) {
 		return stop, false
 	}
 	if c.NoKill {
 		return stop, true
 	}
-	p.signal(syscall.SIGKILL)
+	p.signal(syscall.SIGKILL, true)
 	return stop, !p.endsWithin(killWait)
 }
 

@@ -1,6 +1,7 @@
 package lvmtest
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -42,6 +43,14 @@ func missingGroup(k *check) {
 		return err
 	})
 	k.want(err, lvm.ErrNoGroup)
+	err = k.Host.Write(k.ctx, "nosuchgroup", func(w lvm.Writer) error {
+		return w.CreateThin(k.ctx, lvm.CreateThin{Pool: k.Pool, Name: "a", Size: lvm.GiB})
+	})
+	k.want(err, lvm.ErrNoGroup)
+	if errors.Is(err, lvm.ErrUnknown) {
+		k.Errorf("error is %v", err)
+	}
+	k.want(k.Host.TagPool(k.ctx, "nosuchgroup", k.Pool, []lvm.Tag{"x"}), lvm.ErrNoGroup)
 }
 
 func createsThin(k *check) {

@@ -241,7 +241,7 @@ func (f *Fake) Write(ctx context.Context, vg lvm.VG, fn func(w lvm.Writer) error
 	}
 	w := &fakeWriter{f: f, vg: vg}
 	defer func() {
-		w.closed = true
+		w.closed.Store(true)
 		<-turn
 	}()
 	if err := ctx.Err(); err != nil {
@@ -311,6 +311,9 @@ func (f *Fake) CreatePool(ctx context.Context, c lvm.CreatePool) error {
 // TagPool is lvm.Host.TagPool.
 func (f *Fake) TagPool(ctx context.Context, vg lvm.VG, name lvm.Name, add []lvm.Tag) error {
 	return f.setup(ctx, "TagPool", func() error {
+		if f.groups[vg] == nil {
+			return fmt.Errorf("cannot tag pool %s/%s: %w", vg, name, lvm.ErrNoGroup)
+		}
 		p := pool(f.groups[vg], name)
 		if p == nil {
 			return fmt.Errorf("cannot tag pool %s/%s: %w", vg, name, lvm.ErrNoPool)

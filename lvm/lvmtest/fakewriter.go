@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"lls/lvm"
 )
@@ -13,12 +14,12 @@ import (
 type fakeWriter struct {
 	f      *Fake
 	vg     lvm.VG
-	closed bool
+	closed atomic.Bool
 }
 
 // do takes one step on the group, or fails as it was told to.
 func (w *fakeWriter) do(ctx context.Context, step string, names []lvm.Name, change func(g *lvm.Group) error) error {
-	if w.closed {
+	if w.closed.Load() {
 		return lvm.ErrClosedWriter
 	}
 	for _, n := range names {
@@ -53,7 +54,7 @@ func (w *fakeWriter) find(g *lvm.Group, name lvm.Name, managed bool) (*lvm.Volum
 }
 
 func (w *fakeWriter) Report(ctx context.Context) (lvm.Group, error) {
-	if w.closed {
+	if w.closed.Load() {
 		return lvm.Group{}, lvm.ErrClosedWriter
 	}
 	groups, err := w.f.Report(ctx, w.vg)

@@ -2,6 +2,7 @@ package lvmtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -330,5 +331,49 @@ func TestRealSnapshotIsAsFastAsTyping(t *testing.T) {
 	t.Logf("a snapshot takes %v, typed %v, a report %v", ours/rounds, typed/rounds, report/rounds)
 	if float64(ours) > 1.3*float64(typed) {
 		t.Errorf("a snapshot takes %v, typed %v", ours/rounds, typed/rounds)
+	}
+}
+
+// LVM makes nothing new in a pool above the threshold at which it would grow.
+func TestRealPoolAboveItsThresholdIsFull(t *testing.T) {
+	r := lab(t)
+	e := r.env(t)
+	h := lvm.NewHost(r.run, lvm.Options{ConfigExtra: "activation{thin_pool_autoextend_threshold=50 monitoring=0}"})
+	create := func(name lvm.Name) error {
+		return h.Write(t.Context(), r.vg, func(w lvm.Writer) error {
+			return w.CreateThin(t.Context(), lvm.CreateThin{Pool: e.Pool, Name: name, Size: lvm.GiB, Tags: []lvm.Tag{Mark}, Activate: true})
+		})
+	}
+	if err := create("a"); err != nil {
+		t.Fatal(err)
+	}
+	overwrite(t, h.Device(r.vg, "a"), strings.Repeat("x", 290<<20), 0)
+	if err := create("b"); !errors.Is(err, lvm.ErrPoolFull) {
+		t.Errorf("creating gives %v, want %v", err, lvm.ErrPoolFull)
+	}
+	err := h.Write(t.Context(), r.vg, func(w lvm.Writer) error {
+		return w.Snapshot(t.Context(), lvm.Snapshot{Origin: "a", Name: "s", Tags: []lvm.Tag{Mark}})
+	})
+	var failure *run.Error
+	if !errors.Is(err, lvm.ErrPoolFull) || !errors.As(err, &failure) || failure.ExitStatus == 0 || failure.Stderr == "" {
+		t.Errorf("a snapshot gives %v, want %v", err, lvm.ErrPoolFull)
+	}
+	t.Log(err)
+}
+
+// A pool that takes all of the group leaves no room by mistake.
+func TestRealPoolOfAllFreeSpace(t *testing.T) {
+	r := lab(t)
+	e := r.env(t)
+	if err := e.Host.CreatePool(t.Context(), lvm.CreatePool{VG: r.vg, Name: "all", Percent: 100, Tags: []lvm.Tag{"lls.pool"}}); err != nil {
+		t.Fatal(err)
+	}
+	groups, err := e.Host.Report(t.Context(), r.vg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, ok := groups[0].Pool("all")
+	if !ok || !p.Zero || !p.HasTag("lls.pool") || groups[0].Free > 300*lvm.MiB {
+		t.Errorf("pool is %+v, %s are free", p, groups[0].Free)
 	}
 }
