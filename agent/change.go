@@ -153,7 +153,7 @@ func (c *call) remove(ctx context.Context, in api.NameRequest) (api.Volume, erro
 	for _, p := range at {
 		// What its owner or the caller has mounted is busy; what others hold goes to the trash, and they keep it until they let go.
 		if p.guest == c.guest || p.guest != nil && p.guest.Owner == r.Owner {
-			return api.Volume{}, c.busy(ctx, "delete", in.Name, r.LV)
+			return api.Volume{}, c.busy(ctx, "delete", in.Name, r.LV, true)
 		}
 	}
 	to := *r
@@ -177,8 +177,8 @@ func (c *call) undelete(ctx context.Context, in api.UndeleteRequest) (api.Volume
 		}
 	}
 	release, err := c.reserve(ctx, "undelete", to.Owner, to.Name)
-	if e := api.AsError(err); err != nil && e.Code == api.Exists {
-		return api.Volume{}, e.WithHint("give it another name: lls undelete %s --as NEW", in.Name)
+	if api.Exists.Is(err) {
+		return api.Volume{}, api.AsError(err).WithHint("give it another name: lls undelete %s --as NEW", in.Name)
 	}
 	if err != nil {
 		return api.Volume{}, err
@@ -197,7 +197,7 @@ func (c *call) undelete(ctx context.Context, in api.UndeleteRequest) (api.Volume
 // purge removes a volume for good: the one in the trash, or the live one when none of that name is there.
 func (c *call) purge(ctx context.Context, in api.NameRequest) (api.Volume, error) {
 	r, v, err := c.volume(ctx, "purge", in.Name, catalog.Change, true)
-	if e := api.AsError(err); err != nil && e.Code == api.NotFound {
+	if api.NotFound.Is(err) {
 		r, v, err = c.volume(ctx, "purge", in.Name, catalog.Change, false)
 	}
 	if err != nil {
@@ -207,7 +207,7 @@ func (c *call) purge(ctx context.Context, in api.NameRequest) (api.Volume, error
 	var depend *lvm.DependentsError
 	switch {
 	case errors.Is(err, lvm.ErrOpen):
-		return api.Volume{}, c.busy(ctx, "purge", in.Name, r.LV).Because(err)
+		return api.Volume{}, c.busy(ctx, "purge", in.Name, r.LV, true).Because(err)
 	case errors.As(err, &depend) && !c.asker.Admin:
 		return api.Volume{}, api.Errorf(api.Busy, "cannot purge %s: other volumes depend on it", in.Name).Because(err).
 			WithHint("ask the sysadmin which: lls-agent info NAME")

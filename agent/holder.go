@@ -16,8 +16,9 @@ import (
 // holdersDeadline bounds the look through all processes of the host.
 const holdersDeadline = 3 * time.Second
 
-// holders tells who keeps a volume busy: the caller's own processes by pid and command, all others as another container.
-func (c *call) holders(ctx context.Context, v lvm.Volume) []api.Holder {
+// holders tells who keeps a volume busy: the caller's own processes by pid and command, all others as another container. mounts says
+// whether the plain mounts themselves count, or only what uses them.
+func (c *call) holders(ctx context.Context, v lvm.Volume, mounts bool) []api.Holder {
 	if !v.Active || v.Major == 0 {
 		return nil
 	}
@@ -31,23 +32,45 @@ func (c *call) holders(ctx context.Context, v lvm.Volume) []api.Holder {
 	others := false
 	for _, h := range found {
 		g := c.agent.guestOf(h.PID)
-		switch {
-		case c.asker.Admin:
-			name := api.HostOwner
-			if g != nil {
-				name = g.Owner.Name
-			}
-			out = append(out, api.Holder{Container: name, PID: h.PID, Command: h.Command, Path: h.Path})
-		case g != nil && g == c.guest:
-			out = append(out, api.Holder{Container: g.Owner.Name, PID: innerPID(h.PID), Command: h.Command, Path: h.Path})
-		default:
-			others = true
+		plain := h.Kind == mount.HeldMount && c.agent.mainNamespace(h, g)
+		if plain && !mounts {
+			continue
 		}
+		if !c.asker.Admin && (g == nil || g != c.guest) {
+			others = true
+			continue
+		}
+		out = append(out, told(h, g, plain, c.asker.Admin))
 	}
 	if others {
 		out = append(out, api.Holder{Container: api.AnotherContainer})
 	}
 	return out
+}
+
+// told is a holder as its own container, or the sysadmin, may know it. A plain mount has no process.
+func told(h mount.Holder, g *guest, plain, admin bool) api.Holder {
+	out := api.Holder{Container: api.HostOwner, PID: h.PID, Command: h.Command, Path: h.Path}
+	if g != nil {
+		out.Container = g.Owner.Name
+		if !admin {
+			out.PID = innerPID(h.PID)
+		}
+	}
+	if plain {
+		out.PID, out.Command = 0, ""
+	}
+	return out
+}
+
+// mainNamespace says whether a holder is in the mount namespace of its container's init, or of the host.
+func (a *Agent) mainNamespace(h mount.Holder, g *guest) bool {
+	pid := a.opts.SelfPID
+	if g != nil {
+		pid = g.box.PID
+	}
+	link, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
+	return err == nil && link == fmt.Sprintf("mnt:[%d]", h.MountNS)
 }
 
 // guestOf finds the running container that a process of the host is in: that of its pid namespace, or of an ancestor.
@@ -99,8 +122,8 @@ func readSmall(path string) (string, error) {
 }
 
 // busy is the error of something that cannot be done to a volume because it is in use.
-func (c *call) busy(ctx context.Context, verb, name string, v lvm.Volume) *api.Error {
+func (c *call) busy(ctx context.Context, verb, name string, v lvm.Volume, mounts bool) *api.Error {
 	e := api.Errorf(api.Busy, "cannot %s %s: it is in use", verb, name).WithHint("end what uses it, then: lls umount %s", name)
-	e.Holders = c.holders(ctx, v)
+	e.Holders = c.holders(ctx, v, mounts)
 	return e
 }

@@ -155,7 +155,7 @@ func (c *call) placeError(ctx context.Context, name string, v lvm.Volume, target
 		return api.Errorf(api.NeedsAdmin, "cannot mount %s: this container has no usable /lls", name).Because(err).
 			WithHint("make /lls a plain directory of the container and restart it")
 	case errors.Is(err, mount.ErrBusy):
-		return c.busy(ctx, "mount", name, v).Because(err)
+		return c.busy(ctx, "mount", name, v, true).Because(err)
 	}
 	return err
 }
@@ -183,7 +183,7 @@ func (c *call) umount(ctx context.Context, in api.UmountRequest) ([]api.Mount, e
 		err := c.unplace(ctx, g, m.Point)
 		switch {
 		case errors.Is(err, mount.ErrBusy):
-			return nil, c.busy(ctx, "unmount", name, m.record.LV)
+			return nil, c.busy(ctx, "unmount", name, m.record.LV, false)
 		case errors.Is(err, mount.ErrStuck):
 			return nil, api.Errorf(api.Busy, "cannot unmount %s: the container's file system does not answer", name).Because(err)
 		case err != nil:

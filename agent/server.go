@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -185,7 +186,7 @@ func (s *socketServer) handle(w http.ResponseWriter, r *http.Request) {
 		out.fail(api.Errorf(api.Malformed, "cannot read the request: %v", err))
 		return
 	}
-	result, err := e.run(r.Context(), c, body)
+	result, err := c.run(r.Context(), e, body)
 	who := "host"
 	if s.guest != nil {
 		who = s.guest.Owner.String()
@@ -201,6 +202,17 @@ func (s *socketServer) handle(w http.ResponseWriter, r *http.Request) {
 		a.log.Info("request done", "from", who, "uid", p.Uid, "pid", p.Pid, "path", r.URL.Path, "what", c.what, "took", a.opts.Now().Sub(started).Round(time.Millisecond))
 	}
 	out.done(result, r.Method == http.MethodPost)
+}
+
+// run carries the request out. A mistake of ours ends it alone, not the agent.
+func (c *call) run(ctx context.Context, e endpoint, body []byte) (result any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.agent.log.Error("a request made the agent panic", "path", e.path, "panic", p, "stack", string(debug.Stack()))
+			err = api.Errorf(api.Failed, "cannot do it: the agent has a bug")
+		}
+	}()
+	return e.run(ctx, c, body)
 }
 
 func levelOf(e *api.Error) slog.Level {

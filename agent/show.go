@@ -149,7 +149,7 @@ func (c *call) tell(mounts []api.Mount, p place) []api.Mount {
 func (c *call) info(ctx context.Context) (api.Volume, error) {
 	ref := c.request.URL.Query().Get("name")
 	r, v, err := c.volume(ctx, "show", ref, catalog.See, false)
-	if e := api.AsError(err); err != nil && e.Code == api.NotFound {
+	if api.NotFound.Is(err) {
 		if inTrash, view, trashErr := c.volume(ctx, "show", ref, catalog.See, true); trashErr == nil {
 			r, v, err = inTrash, view, nil
 		}
@@ -164,7 +164,7 @@ func (c *call) info(ctx context.Context) (api.Volume, error) {
 		r = now
 	}
 	out := c.show(v, r, placesOf(c.agent.places(), r.LV))
-	out.Holders = c.holders(ctx, r.LV)
+	out.Holders = c.holders(ctx, r.LV, false)
 	return out, nil
 }
 

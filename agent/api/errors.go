@@ -107,7 +107,13 @@ func (e *Error) Because(err error) *Error {
 	return e
 }
 
-// AsError finds the Error in err's chain; anything else becomes a Failed one.
+// Is says whether err is an Error of this code; nil is of none.
+func (c Code) Is(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Code == c
+}
+
+// AsError finds the Error in err's chain; anything else becomes a Failed one. err is not nil.
 func AsError(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -69,7 +70,7 @@ func newGuest(t *testing.T, name string, privileged bool, firstID int) *guest {
 }
 
 func (g *guest) startLXC(privileged bool, firstID int) {
-	g.name = strings.ToLower(g.t.Name()[4:]) + g.name
+	g.name = fmt.Sprintf("m%08x%s", crc32.ChecksumIEEE([]byte(g.t.Name())), g.name)
 	args := []string{g.name, "--map", strconv.Itoa(firstID)}
 	if privileged {
 		args = []string{g.name, "--privileged"}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -305,6 +306,31 @@ func TestMountOutlivesTheAgentAndTheTreeIsAdopted(t *testing.T) {
 	}
 	d.mustBeFree("swept")
 	mustMount(t, newMounter(helper), tree, g, d.Request)
+}
+
+func TestTimeOfAMount(t *testing.T) {
+	m, tree, d := newMounter(findHelper(t)), newTree(t), newDisk(t, filesystem.Ext4)
+	g := newGuest(t, "", false, oneMap)
+	mustMount(t, m, tree, g, d.Request)
+	g.do("mkdir", "/data/x") // the very first mount initialises the file system
+	var mount, unmount []time.Duration
+	for range 21 {
+		ctx := deadline(t, 20*time.Second)
+		start := time.Now()
+		if err := m.Unmount(ctx, g.box, d.Major, d.Minor, "/data"); err != nil {
+			t.Fatal(err)
+		}
+		unmount = append(unmount, time.Since(start))
+		start = time.Now()
+		mustMount(t, m, tree, g, d.Request)
+		mount = append(mount, time.Since(start))
+	}
+	slices.Sort(mount)
+	slices.Sort(unmount)
+	t.Logf("mount: least %v, median %v, most %v; unmount: median %v", mount[0], mount[10], mount[20], unmount[10])
+	if mount[10] > 100*time.Millisecond {
+		t.Errorf("a mount takes %v", mount[10])
+	}
 }
 
 func TestGoneContainer(t *testing.T) {
