@@ -60,7 +60,8 @@ func guestMain() error {
 		return errors.Join(err, g.out.send(frameFailed, []byte(err.Error())))
 	}
 	// The machine cuts the power now. Ending here would let systemd go on.
-	select {}
+	sleepForEver()
+	return nil
 }
 
 // openLine opens the line to the machine.
@@ -301,5 +302,14 @@ func rebootMain(args []string) error {
 	if err := syscall.Kill(pid, syscall.SIGUSR1); err != nil {
 		return fmt.Errorf("cannot tell the lab's guest side: %w", err)
 	}
-	select {}
+	// The caller must not go on: it ends with the guest.
+	sleepForEver()
+	return nil
+}
+
+// sleepForEver is not select{}, which the runtime takes for a deadlock.
+func sleepForEver() {
+	for {
+		time.Sleep(time.Hour)
+	}
 }

@@ -148,6 +148,11 @@ func (r recipe) apply(root string) error {
 			return err
 		}
 	}
+	if r.Profiles != nil {
+		if err := keepProfiles(filepath.Join(root, "etc/apparmor.d"), r.Profiles); err != nil {
+			return err
+		}
+	}
 	for name, target := range r.Links {
 		path := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -162,6 +167,32 @@ func (r recipe) apply(root string) error {
 	}
 	for _, dir := range []string{"lab", "share"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepProfiles removes the AppArmor profiles in dir, its folders left alone, that
+// match none of the globs.
+func keepProfiles(dir string, globs []string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("cannot list AppArmor profiles: %w", err)
+	}
+	for _, entry := range entries {
+		keep := entry.IsDir()
+		for _, glob := range globs {
+			match, err := filepath.Match(glob, entry.Name())
+			if err != nil {
+				return fmt.Errorf("cannot choose AppArmor profiles: %w", err)
+			}
+			keep = keep || match
+		}
+		if keep {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
 			return err
 		}
 	}
