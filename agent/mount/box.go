@@ -46,8 +46,12 @@ func OpenBox(pid int, pidfd *os.File) (*Box, error) {
 }
 
 func (b *Box) read() error {
-	if _, err := unix.FcntlInt(b.PIDFD.Fd(), unix.F_GETFD, 0); err != nil {
+	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(int(b.PIDFD.Fd())))
+	if err != nil {
 		return fmt.Errorf("cannot use the pidfd: %w", err)
+	}
+	if !strings.Contains(string(info), "\nPid:\t"+strconv.Itoa(b.PID)+"\n") {
+		return gone(fmt.Errorf("the pidfd is not of process %d: %w", b.PID, unix.ESRCH))
 	}
 	own, err := namespace("self", "mnt")
 	if err != nil {

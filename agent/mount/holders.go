@@ -2,7 +2,6 @@ package mount
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -191,19 +190,32 @@ func mapped(text string, major, minor uint32) []string {
 
 func (s *search) add(pid int, kind HolderKind, path string) {
 	h := Holder{PID: pid, Kind: kind, Path: path}
-	dir := "/proc/" + strconv.Itoa(pid)
-	command, err := os.ReadFile(dir + "/comm")
-	h.Command = strings.TrimSuffix(string(command), "\n")
-	var st unix.Stat_t
-	err = errors.Join(err, unix.Stat(dir, &st))
-	h.UID = st.Uid
-	h.MountNS, _ = namespace(strconv.Itoa(pid), "mnt")
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
 		return // it has ended
 	}
+	h.Command, h.UID = who(string(status))
+	h.MountNS, _ = namespace(strconv.Itoa(pid), "mnt")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ctx.Err() == nil {
 		s.found = append(s.found, h)
 	}
+}
+
+// who reads the name and the effective uid from proc_pid_status(5).
+func who(status string) (command string, uid uint32) {
+	for line := range strings.Lines(status) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":\t")
+		switch f := strings.Fields(value); {
+		case key == "Name":
+			command = unescape(value)
+		case key == "Uid" && len(f) == 4:
+			n, err := strconv.ParseUint(f[1], 10, 32)
+			if err == nil {
+				return command, uint32(n)
+			}
+		}
+	}
+	return command, 0
 }

@@ -81,8 +81,7 @@ func (m *Mounter) tunnel(ctx context.Context, t *Tree, b *Box) error {
 		}
 		s, at, err := t.place(second)
 		if err != nil {
-			_ = second.Close()
-			return err
+			return fmt.Errorf("cannot stage the tree: %w", err)
 		}
 		defer s.drop()
 		defer at.Close()

@@ -41,7 +41,7 @@ func as(t *testing.T, part string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "lls-part")
+	dir, err := os.MkdirTemp("/var/tmp", "lls-part") // /tmp may be nodev
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -308,6 +308,40 @@ func TestMountOutlivesTheAgentAndTheTreeIsAdopted(t *testing.T) {
 	mustMount(t, newMounter(helper), tree, g, d.Request)
 }
 
+// A mount namespace that is made while a mount is staged gets a copy of it, and
+// in another user namespace a locked one.
+func TestStagedMountIsNotHeldByNewNamespaces(t *testing.T) {
+	tree, d := newTree(t), newDisk(t, filesystem.Ext4)
+	fd, err := d.open(deadline(t, 20*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := tree.stage(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, propagation := range []string{"slave", "private", "unchanged"} {
+		cmd := exec.Command("unshare", "--user", "--map-root-user", "--mount", "--propagation", propagation, "sleep", "1000")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+		for {
+			name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", cmd.Process.Pid))
+			if string(name) == "sleep\n" {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		points, err := Points(cmd.Process.Pid)
+		if err != nil || len(PointsOf(points, d.Major, d.Minor)) == 0 {
+			t.Fatalf("it has no copy: %v", err)
+		}
+	}
+	s.drop()
+	d.mustBeFree("the staged mount was dropped")
+}
+
 func TestTimeOfAMount(t *testing.T) {
 	m, tree, d := newMounter(findHelper(t)), newTree(t), newDisk(t, filesystem.Ext4)
 	g := newGuest(t, "", false, oneMap)

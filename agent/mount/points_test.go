@@ -121,3 +121,10 @@ func TestFailuresHaveTypes(t *testing.T) {
 		t.Errorf("unknown kind: %v", err)
 	}
 }
+
+func TestWhoHolds(t *testing.T) {
+	command, uid := who("Name:\ta\\012b\nUmask:\t0022\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n")
+	if command != "a\nb" || uid != 2 {
+		t.Errorf("%q %d", command, uid)
+	}
+}

@@ -168,18 +168,21 @@ type staged struct {
 	done bool
 }
 
-// place makes a random directory for a mount, which the staged then owns.
+// place makes a random directory for a mount, which is the staged's from then
+// on, also when place fails.
 func (t *Tree) place(fd *os.File) (*staged, *os.File, error) {
-	if err := t.mkdir(t.dir, inside.StagingDir, 0o700); err != nil {
-		return nil, nil, err
+	err := t.mkdir(t.dir, inside.StagingDir, 0o700)
+	var dir *os.File
+	if err == nil {
+		dir, err = t.open(inside.StagingDir, unix.O_PATH|unix.O_DIRECTORY)
 	}
-	dir, err := t.open(inside.StagingDir, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
+		_ = fd.Close()
 		return nil, nil, err
 	}
 	s := &staged{dir: dir, name: rand.Text(), fd: fd}
 	if err := unix.Mkdirat(int(dir.Fd()), s.name, 0o700); err != nil {
-		_ = dir.Close()
+		_, _ = fd.Close(), dir.Close()
 		return nil, nil, fmt.Errorf("cannot make a staging directory: %w", err)
 	}
 	at, err := openAt(dir, s.name, unix.O_PATH|unix.O_DIRECTORY, 0)
@@ -190,7 +193,7 @@ func (t *Tree) place(fd *os.File) (*staged, *os.File, error) {
 	return s, at, nil
 }
 
-// stage attaches a detached mount.
+// stage attaches a detached mount, which is the staged's from then on.
 func (t *Tree) stage(fd *os.File) (*staged, error) {
 	s, at, err := t.place(fd)
 	if err != nil {
@@ -213,7 +216,9 @@ func (s *staged) drop() {
 	s.done = true
 	_ = detach(s.fd) // fails when it was never attached
 	_ = s.fd.Close()
-	// Even if the former failed, this takes off whatever is mounted on it.
+	// This takes off whatever is mounted on it, in all mount namespaces: one that
+	// was made meanwhile, for another user namespace, has a copy that is locked and
+	// stays when ours goes.
 	_ = unix.Unlinkat(int(s.dir.Fd()), s.name, unix.AT_REMOVEDIR)
 	_ = s.dir.Close()
 }
