@@ -1,0 +1,210 @@
+package kit
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Names of what Init makes, and of what LLS's package holds.
+const (
+	VG     = "lls"
+	PoolLV = "pool"
+	Config = "/etc/lls/lls.toml"
+	Socket = "/run/lls/agent.sock"
+	Unit   = "lls-agent.service"
+)
+
+var initOnce sync.Once
+
+// Init makes LLS's pool on the lab's empty disk, once for all tests of the process. A guest that has it already is left as it is.
+func Init(t testing.TB) {
+	t.Helper()
+	Guest(t)
+	initOnce.Do(func() {
+		if Run(t, "vgs", VG).Exit == 0 {
+			return
+		}
+		Must(t, "lls-agent", "init", "--device", Disk(t))
+	})
+	if Run(t, "vgs", VG).Exit != 0 {
+		t.Fatal("LLS could not be initialised; an earlier test says why")
+	}
+}
+
+// Disk is the lab's empty disk.
+func Disk(t testing.TB) string {
+	t.Helper()
+	disk := os.Getenv("LLS_LAB_DISK")
+	if disk == "" {
+		t.Fatal("LLS_LAB_DISK does not name the lab's empty disk")
+	}
+	return disk
+}
+
+// Agent runs lls-agent with these words.
+func Agent(t testing.TB, args ...string) Result {
+	t.Helper()
+	return Run(t, append([]string{"lls-agent"}, args...)...)
+}
+
+// AgentPID is the daemon's process, or 0 when none runs.
+func AgentPID(t testing.TB) int {
+	t.Helper()
+	pid, err := strconv.Atoi(Must(t, "systemctl", "show", "--property", "MainPID", "--value", Unit))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// KillAgent kills the daemon with SIGKILL and waits until systemd has started it again and it answers.
+func KillAgent(t testing.TB) {
+	t.Helper()
+	old := AgentPID(t)
+	if old == 0 {
+		t.Fatal("the agent does not run")
+	}
+	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	Eventually(t, 30*time.Second, "systemd starts the agent again", func() bool {
+		pid := AgentPID(t)
+		return pid != 0 && pid != old && Agent(t, "status").Exit == 0
+	})
+	// systemd gives up on a unit that starts too often; the tests do not count.
+	Must(t, "systemctl", "reset-failed", Unit)
+}
+
+// StopAgent stops the daemon, and starts it again when the test ends.
+func StopAgent(t testing.TB) {
+	t.Helper()
+	Must(t, "systemctl", "stop", Unit)
+	t.Cleanup(func() { StartAgent(t) })
+}
+
+// StartAgent starts the daemon and waits until it says that it is ready.
+func StartAgent(t testing.TB) {
+	t.Helper()
+	Run(t, "systemctl", "reset-failed", Unit)
+	Must(t, "systemctl", "start", Unit)
+}
+
+// WithConfig adds text to lls.toml, has the daemon read it, and takes it away again when the test ends.
+func WithConfig(t testing.TB, text string) {
+	t.Helper()
+	old, err := os.ReadFile(Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(data []byte) {
+		if err := os.WriteFile(Config, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		Agent(t, "reload").Want(t, 0)
+	}
+	t.Cleanup(func() { write(old) })
+	write(append(old, text...))
+}
+
+// LV is a logical volume as LVM tells it.
+type LV struct {
+	VG       string `json:"vg_name"`
+	Name     string `json:"lv_name"`
+	UUID     string `json:"lv_uuid"`
+	Attr     string `json:"lv_attr"`
+	Size     string `json:"lv_size"` // bytes, with a B
+	Origin   string `json:"origin"`
+	Pool     string `json:"pool_lv"`
+	TagList  string `json:"lv_tags"`
+	Major    string `json:"lv_kernel_major"`
+	Minor    string `json:"lv_kernel_minor"`
+	Writable string `json:"lv_permissions"`
+}
+
+// Tags are the volume's tags.
+func (v LV) Tags() []string { return strings.FieldsFunc(v.TagList, func(r rune) bool { return r == ',' }) }
+
+// Tag is the value of a tag KEY=VALUE, or nothing.
+func (v LV) Tag(key string) string {
+	for _, t := range v.Tags() {
+		if value, ok := strings.CutPrefix(t, key+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// Bytes is the volume's size.
+func (v LV) Bytes(t testing.TB) int64 {
+	t.Helper()
+	n, err := strconv.ParseInt(strings.TrimSuffix(v.Size, "B"), 10, 64)
+	if err != nil {
+		t.Fatalf("size of %s: %v", v.Name, err)
+	}
+	return n
+}
+
+// Device is MAJOR:MINOR of an active volume, as mountinfo writes it.
+func (v LV) Device() string { return v.Major + ":" + v.Minor }
+
+// LVs are all logical volumes of the guest, hidden ones included, as `lvs -a` tells.
+func LVs(t testing.TB) []LV {
+	t.Helper()
+	out := Must(t, "lvs", "-a", "--reportformat", "json", "--units", "b", "-o",
+		"vg_name,lv_name,lv_uuid,lv_attr,lv_size,origin,pool_lv,lv_tags,lv_kernel_major,lv_kernel_minor,lv_permissions")
+	var report struct {
+		Report []struct {
+			LV []LV `json:"lv"`
+		} `json:"report"`
+	}
+	if err := json.Unmarshal([]byte(out), &report); err != nil || len(report.Report) != 1 {
+		t.Fatalf("cannot decode the report of lvs: %v\n%s", err, out)
+	}
+	return report.Report[0].LV
+}
+
+// FindLVs are the volumes with this LLS name, by their tag; owner is a container's name, "host", or "" for anybody's. Those in the
+// trash are among them.
+func FindLVs(t testing.TB, owner, name string) []LV {
+	t.Helper()
+	var found []LV
+	for _, v := range LVs(t) {
+		who, _, _ := strings.Cut(v.Tag("lls.o"), "#")
+		if v.Tag("lls.n") == name && (owner == "" || who == owner) {
+			found = append(found, v)
+		}
+	}
+	return found
+}
+
+// FindLV is the one volume with this LLS name.
+func FindLV(t testing.TB, owner, name string) LV {
+	t.Helper()
+	found := FindLVs(t, owner, name)
+	if len(found) != 1 {
+		t.Fatalf("LVM knows %d volumes %s of %q, want 1: %+v", len(found), name, owner, found)
+	}
+	return found[0]
+}
+
+// Loop makes a loop device of a new sparse file, and takes both away when the test ends.
+func Loop(t testing.TB, size int64) (device string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(file, size); err != nil {
+		t.Fatal(err)
+	}
+	device = Must(t, "losetup", "--find", "--show", file)
+	t.Cleanup(func() { Must(t, "losetup", "--detach", device) })
+	return device
+}
