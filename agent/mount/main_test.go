@@ -21,6 +21,8 @@ func TestMain(m *testing.M) {
 		check(silentFUSE(os.Args[1], os.Args[2], os.Args[3]))
 	case "short-agent":
 		check(shortAgent(os.Args[1:]))
+	case "start-host":
+		check(startHost(os.Args[1:]))
 	default:
 		os.Exit(m.Run())
 	}
@@ -79,4 +81,10 @@ func shortAgent(args []string) error {
 	}
 	_, err = newMounter(args[7]).Mount(ctx, tree, box, r)
 	return err
+}
+
+// startHost is LXC's hook: it mounts before the container's init is executed.
+func startHost(args []string) error {
+	pid := os.Getenv("LXC_PID")
+	return shortAgent([]string{args[0], pid, args[1], args[2], args[3], "/data", "mount", args[4]})
 }

@@ -2,6 +2,9 @@
 // and says who holds a device. Nothing in it walks a container's paths itself:
 // the killable helper lls-mount does, and every call reads back what the kernel
 // says before it reports success.
+//
+// The errors that have a type or a name here tell only what the container may
+// see. All others are for the host's log: the kernel's words can name devices.
 package mount
 
 import (

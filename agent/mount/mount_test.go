@@ -267,7 +267,8 @@ func TestRawOpenIsFound(t *testing.T) {
 	}
 	defer f.Close()
 	found, err := Holders(deadline(t, 10*time.Second), d.Major, d.Minor)
-	if err != nil || len(found) != 1 || found[0].Kind != HeldDevice || found[0].PID != os.Getpid() {
+	ours := func(h Holder) bool { return h.Kind == HeldDevice && h.PID == os.Getpid() } // udev may look as well
+	if err != nil || !slices.ContainsFunc(found, ours) {
 		t.Errorf("found %+v, %v", found, err)
 	}
 }

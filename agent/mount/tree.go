@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -207,6 +208,10 @@ func (t *Tree) stage(fd *os.File) (*staged, error) {
 	return s, nil
 }
 
+// How long drop waits for the kernel. It is the file system's last mount when it
+// never reached the container, and then something may have to be written.
+const dropTime = 2 * time.Second
+
 // drop detaches the host's copy, closes it, and with it takes the container's
 // copy away if that was not moved.
 func (s *staged) drop() {
@@ -214,13 +219,21 @@ func (s *staged) drop() {
 		return
 	}
 	s.done = true
-	_ = detach(s.fd) // fails when it was never attached
-	_ = s.fd.Close()
-	// This takes off whatever is mounted on it, in all mount namespaces: one that
-	// was made meanwhile, for another user namespace, has a copy that is locked and
-	// stays when ours goes.
-	_ = unix.Unlinkat(int(s.dir.Fd()), s.name, unix.AT_REMOVEDIR)
-	_ = s.dir.Close()
+	dropped := make(chan struct{})
+	go func() {
+		defer close(dropped)
+		_ = detach(s.fd) // fails when it was never attached
+		_ = s.fd.Close()
+		// This takes off whatever is mounted on it, in all mount namespaces: one that
+		// was made meanwhile, for another user namespace, has a copy that is locked
+		// and stays when ours goes.
+		_ = unix.Unlinkat(int(s.dir.Fd()), s.name, unix.AT_REMOVEDIR)
+		_ = s.dir.Close()
+	}()
+	select {
+	case <-dropped:
+	case <-time.After(dropTime):
+	}
 }
 
 // detach takes away exactly the mount that the descriptor is the root of.
