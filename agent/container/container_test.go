@@ -64,11 +64,15 @@ func TestTokenIsRootsFileOnly(t *testing.T) {
 		t.Fatalf("%q, %v", good, err)
 	}
 	for name, plant := range map[string]func(path string) error{
-		"a link":         func(p string) error { return os.Symlink("/etc/hostname", p) },
-		"a directory":    func(p string) error { return os.Mkdir(p, 0o755) },
-		"not a token":    func(p string) error { return os.WriteFile(p, []byte("../../x\n"), 0o644) },
-		"somebody's":     func(p string) error { return errors.Join(os.WriteFile(p, []byte("abcdefgh"), 0o644), os.Chown(p, 1000, 0)) },
-		"group-writable": func(p string) error { return errors.Join(os.WriteFile(p, []byte("abcdefgh"), 0o664), os.Chmod(p, 0o664)) },
+		"a link":      func(p string) error { return os.Symlink("/etc/hostname", p) },
+		"a directory": func(p string) error { return os.Mkdir(p, 0o755) },
+		"not a token": func(p string) error { return os.WriteFile(p, []byte("../../x\n"), 0o644) },
+		"somebody's": func(p string) error {
+			return errors.Join(os.WriteFile(p, []byte("abcdefgh"), 0o644), os.Chown(p, 1000, 0))
+		},
+		"group-writable": func(p string) error {
+			return errors.Join(os.WriteFile(p, []byte("abcdefgh"), 0o664), os.Chmod(p, 0o664))
+		},
 	} {
 		d := t.TempDir()
 		if err := plant(filepath.Join(d, tokenFile)); err != nil {

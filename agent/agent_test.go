@@ -1,0 +1,558 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"lls/agent/api"
+	"lls/agent/catalog"
+	"lls/agent/container"
+	"lls/agent/filesystem"
+	"lls/agent/mount"
+	"lls/lvm"
+	"lls/lvm/lvmtest"
+)
+
+const (
+	testVG   = lvm.VG("vg")
+	testPool = lvm.Name("pool")
+)
+
+// bench is an agent on fakes, with a socket of the sysadmin and one of a container.
+type bench struct {
+	t      *testing.T
+	agent  *Agent
+	lvm    *lvmtest.Fake
+	mounts *fakeMounts
+	dev    *fakeDevices
+	config string
+	admin  *api.Client
+	c1     *api.Client
+	guest1 *guest
+}
+
+// fakeMounts says that every mount worked, or the error it was given for a target.
+type fakeMounts struct {
+	mu   sync.Mutex
+	fail map[string]error
+	done []mount.Request
+	wait chan struct{} // when set, each mount waits for it
+}
+
+func (f *fakeMounts) Mount(_ context.Context, _ *mount.Tree, _ *mount.Box, r mount.Request) (mount.Placed, error) {
+	f.mu.Lock()
+	wait, err := f.wait, f.fail[r.Target]
+	f.done = append(f.done, r)
+	f.mu.Unlock()
+	if wait != nil {
+		<-wait
+	}
+	return mount.Placed{Path: r.Target, ReadOnly: r.ReadOnly || r.ReadOnlyDevice}, err
+}
+
+func (f *fakeMounts) MountHost(ctx context.Context, r mount.Request) (mount.Placed, error) {
+	return f.Mount(ctx, nil, nil, r)
+}
+func (f *fakeMounts) Inject(context.Context, *mount.Tree, *mount.Box) error             { return nil }
+func (f *fakeMounts) Injected(*mount.Box, *mount.Tree) (bool, error)                    { return true, nil }
+func (f *fakeMounts) Unmount(context.Context, *mount.Box, uint32, uint32, string) error { return nil }
+func (f *fakeMounts) UnmountHost(context.Context, string, uint32, uint32) error         { return nil }
+
+func (f *fakeMounts) last() mount.Request {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.done[len(f.done)-1]
+}
+
+// fakeDevices number the volumes with a major that no real device has.
+type fakeDevices struct {
+	mu      sync.Mutex
+	made    []string
+	grown   []string
+	makeErr error
+	growErr error
+}
+
+func (f *fakeDevices) Number(_ lvm.VG, name lvm.Name) (uint32, uint32, error) {
+	var n uint32
+	for _, c := range name {
+		n = n*31 + uint32(c)
+	}
+	return 499, n & 0xfffff, nil
+}
+
+func (f *fakeDevices) Make(_ context.Context, path string, _ filesystem.Type) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.made = append(f.made, path)
+	return f.makeErr
+}
+
+func (f *fakeDevices) Grow(_ context.Context, path string, _ filesystem.Type) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.grown = append(f.grown, path)
+	return f.growErr
+}
+func (f *fakeDevices) Detect(string) (filesystem.Type, error) { return filesystem.Ext4, nil }
+
+type fakeContainers struct{ all []container.Container }
+
+func (f fakeContainers) List([]container.Path) ([]container.Container, error) { return f.all, nil }
+func (f fakeContainers) Find(_ []container.Path, _, base string) (container.Container, error) {
+	for _, c := range f.all {
+		if c.Base == base {
+			return c, nil
+		}
+	}
+	return container.Container{}, container.ErrNone
+}
+func (f fakeContainers) Init(context.Context, container.Container) (int, error) {
+	return 0, container.ErrNotRunning
+}
+
+type noLoops struct{}
+
+func (noLoops) Attach(context.Context, string) error { return nil }
+
+const testConfig = `
+[pools.main]
+vg = "vg"
+lv = "pool"
+[limits]
+volumes = 5
+snapshots = 3
+size = "20G"
+`
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	dir := t.TempDir()
+	b := &bench{t: t, lvm: lvmtest.NewFake(lvm.Options{Managed: catalog.Managed}), mounts: &fakeMounts{fail: map[string]error{}}, dev: &fakeDevices{}, config: dir + "/lls.toml"}
+	b.write(testConfig)
+	b.lvm.AddGroup(testVG, 100<<30)
+	err := b.lvm.CreatePool(t.Context(), lvm.CreatePool{VG: testVG, Name: testPool, Size: 50 << 30, Tags: []lvm.Tag{catalog.PoolTag("main")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c1 := container.Container{Dir: "/var/lib/lxc", Base: "c1", Owner: catalog.Owner{Name: "c1", Token: "t1"}}
+	c2 := container.Container{Dir: "/var/lib/lxc", Base: "c2", Owner: catalog.Owner{Name: "c2", Token: "t2"}}
+	b.agent, err = New(Options{Config: b.config, Trees: "/nonexistent", Version: "test", SelfPID: os.Getpid(), Log: slog.New(slog.DiscardHandler), Now: time.Now},
+		b.lvm, b.mounts, b.dev, fakeContainers{[]container.Container{c1, c2}}, noLoops{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.agent.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.agent.work.Wait) // after the sockets are closed
+	b.guest1 = &guest{Container: c1, box: &mount.Box{PID: os.Getpid(), RootUID: uint32(os.Getuid()), Mapped: true}}
+	b.admin, b.c1 = b.socket(dir+"/a", nil), b.socket(dir+"/c", b.guest1)
+	return b
+}
+
+func (b *bench) write(config string) {
+	b.t.Helper()
+	if err := os.WriteFile(b.config, []byte(config), 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) socket(path string, g *guest) *api.Client {
+	b.t.Helper()
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	s := b.agent.listen(ln, g)
+	b.t.Cleanup(s.close)
+	return api.Dial(path)
+}
+
+// post expects an error code, or none, and returns the volume of the answer.
+func (b *bench) post(c *api.Client, path string, in any, want api.Code) api.Volume {
+	b.t.Helper()
+	var out json.RawMessage
+	err := c.Post(b.t.Context(), path, in, &out)
+	switch {
+	case want == "" && err != nil:
+		b.t.Fatalf("%s %+v: %v (%v)", path, in, err, api.AsError(err).Code)
+	case want != "" && !want.Is(err):
+		b.t.Fatalf("%s %+v: %v; want code %s", path, in, err, want)
+	case want != "" && api.AsError(err).Hint == "":
+		b.t.Errorf("%s %+v: no hint with %v", path, in, err)
+	}
+	var v api.Volume
+	_ = json.Unmarshal(out, &v) // not every answer is a volume
+	return v
+}
+
+func (b *bench) list(c *api.Client, all bool) []api.Volume {
+	b.t.Helper()
+	q := url.Values{}
+	if all {
+		q.Set("all", "1")
+	}
+	var out []api.Volume
+	if err := c.Get(b.t.Context(), api.PathVolumes, q, &out); err != nil {
+		b.t.Fatal(err)
+	}
+	return out
+}
+
+func (b *bench) names(c *api.Client, all bool) string {
+	b.t.Helper()
+	var names []string
+	for _, v := range b.list(c, all) {
+		names = append(names, v.Name+"="+v.State)
+	}
+	return strings.Join(names, " ")
+}
+
+// volumes is what LVM has.
+func (b *bench) volumes() []lvm.Volume {
+	b.t.Helper()
+	groups, err := b.lvm.Report(b.t.Context(), testVG)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return groups[0].Volumes
+}
+
+func TestADatasetIsSnapshotUnderTheSameNameByEveryContainer(t *testing.T) {
+	b := newBench(t)
+	made := b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "genomes", Size: "2G"}, "")
+	if made.Kind != api.KindDataset || made.State != api.StateLive || made.Access != api.AccessRO || made.Size != 2<<30 {
+		t.Errorf("made %+v", made)
+	}
+	if got := b.volumes()[0]; got.Active || len(b.dev.made) != 1 {
+		t.Errorf("a new volume that nobody mounts stays active: %+v, file systems made: %v", got, b.dev.made)
+	}
+	snap := b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "genomes", Name: "genomes", Mount: "/data"}, "")
+	if snap.Name != "genomes" || snap.Owner != "c1" || snap.Origin != "host/genomes" || len(snap.Mounts) != 1 || snap.LV != "" {
+		t.Errorf("snapshot %+v", snap)
+	}
+	if r := b.mounts.last(); r.Target != "/data" || r.ReadOnly || r.Type != filesystem.Ext4 {
+		t.Errorf("mounted %+v", r)
+	}
+	if got := b.names(b.c1, false); got != "genomes=live host/genomes=live" {
+		t.Errorf("c1 sees %q", got)
+	}
+	if got := b.names(b.admin, false); got != "genomes=live c1/genomes=live" {
+		t.Errorf("the sysadmin sees %q", got)
+	}
+}
+
+func TestAVolumeThatCannotBeMountedIsTakenBack(t *testing.T) {
+	b := newBench(t)
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, "")
+	b.mounts.fail["/nope"] = &mount.ErrTarget{Path: "/nope", Why: "no such directory", Kind: mount.Missing}
+	b.mounts.fail["/taken"] = &mount.ErrOccupied{Path: "/taken"}
+	b.mounts.fail["/fuse"] = mount.ErrStuck
+	for path, code := range map[string]api.Code{"/nope": api.BadPath, "/taken": api.Busy, "/fuse": api.Busy, "relative": api.BadPath} {
+		b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "x", Mount: path}, code)
+		b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "x", Size: "1G", Mount: path}, code)
+	}
+	if got := b.volumes(); len(got) != 1 {
+		t.Errorf("left over: %v", got)
+	}
+}
+
+func TestAVolumeWhoseFileSystemFailsIsTakenBack(t *testing.T) {
+	b := newBench(t)
+	b.dev.makeErr = errors.New("mkfs says /dev/vg/secret is odd")
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "x", Size: "1G"}, api.Failed)
+	if got := b.volumes(); len(got) != 0 {
+		t.Errorf("left over: %v", got)
+	}
+	err := b.c1.Post(t.Context(), api.PathCreate, api.CreateRequest{Name: "x", Size: "1G"}, nil)
+	if err == nil || strings.Contains(err.Error(), "/dev") {
+		t.Errorf("a container is told %v", err)
+	}
+	err = b.admin.Post(t.Context(), api.PathCreate, api.CreateRequest{Name: "x", Size: "1G"}, nil)
+	if err == nil || !strings.Contains(err.Error(), "mkfs says") {
+		t.Errorf("the sysadmin is told %v", err)
+	}
+}
+
+func TestBadInputIsRefusedByCodeAndLeavesNothing(t *testing.T) {
+	b := newBench(t)
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, "")
+	hidden := false
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "hid", Size: "1G", Visible: &hidden}, "")
+	calls := b.lvm.Calls("CreateThin") + b.lvm.Calls("Snapshot")
+	for _, name := range []string{"", "a b", "-x", "..", "a..b", strings.Repeat("x", 200), "snapshot1", "x_tmeta", "a/b/c", "ü"} {
+		b.post(b.c1, api.PathCreate, api.CreateRequest{Name: name, Size: "1G"}, api.Malformed)
+		b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: name + "!"}, api.Malformed)
+		b.post(b.c1, api.PathMount, api.MountRequest{Name: name, Path: "/data"}, api.Malformed)
+	}
+	for _, size := range []string{"", "0", "-1G", "1E", "10 G", "G", "1e9", "99999999T"} {
+		b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "x", Size: size}, api.Malformed)
+		b.post(b.admin, api.PathResize, api.ResizeRequest{Name: "d", Size: size}, api.Malformed)
+	}
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "x", Size: "1G", FS: "ntfs"}, api.Malformed)
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "x", Size: "1M"}, api.Malformed)
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "x", Size: "1G", Pool: "nope"}, api.NotFound)
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "x", Size: "1G", Owner: "c2"}, api.Denied)
+	b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "hid", Name: "x"}, api.NotFound)
+	b.post(b.c1, api.PathMount, api.MountRequest{Name: "d", Path: "/x", Container: "c2"}, api.Denied)
+	b.post(b.c1, api.PathUmount, api.UmountRequest{Target: "d"}, api.NotFound)
+	b.post(b.c1, api.PathUmount, api.UmountRequest{}, api.Malformed)
+	b.post(b.c1, api.PathSet, api.SetRequest{Name: "d", Visibility: "hidden"}, api.Denied)
+	b.post(b.admin, api.PathSet, api.SetRequest{Name: "d", Visibility: "maybe"}, api.Malformed)
+	b.post(b.admin, api.PathSet, api.SetRequest{Name: "d"}, api.Malformed)
+	b.post(b.admin, api.PathResize, api.ResizeRequest{Name: "d", Size: "512M"}, api.Malformed)
+	b.post(b.admin, api.PathGive, api.GiveRequest{From: "nobody", To: "c1"}, api.NotFound)
+	b.post(b.c1, api.PathCreate, map[string]string{"name": "x", "shell": "true"}, api.Malformed)
+	if now := b.lvm.Calls("CreateThin") + b.lvm.Calls("Snapshot"); now != calls {
+		t.Errorf("LVM was asked %d times", now-calls)
+	}
+}
+
+func TestAContainerCannotReachTheSysadminsRequests(t *testing.T) {
+	b := newBench(t)
+	admin := 0
+	for _, e := range b.agent.endpoints {
+		if !e.admin {
+			continue
+		}
+		admin++
+		var err error
+		if e.method == "GET" {
+			err = b.c1.Get(t.Context(), e.path, nil, &struct{}{})
+		} else {
+			err = b.c1.Post(t.Context(), e.path, api.Empty{}, nil)
+		}
+		if !api.Malformed.Is(err) {
+			t.Errorf("%s: %v", e.path, err)
+		}
+	}
+	if admin < 5 {
+		t.Errorf("only %d requests are the sysadmin's", admin)
+	}
+}
+
+func TestOnlyTheContainersRootIsHeard(t *testing.T) {
+	b := newBench(t)
+	b.guest1.box.RootUID = 100000 // we are root of another container
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "x", Size: "1G"}, api.Denied)
+	if err := b.c1.Get(t.Context(), api.PathVolumes, nil, &[]api.Volume{}); !api.Denied.Is(err) {
+		t.Errorf("list: %v", err)
+	}
+	b.write(testConfig + "\n[lxc]\nclient_groups = [" + fmt.Sprint(max(os.Getgid(), 1)) + "]\n")
+	if err := b.agent.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getgid() != 0 { // gid 0 cannot be named
+		b.list(b.c1, false)
+	}
+}
+
+func TestQuotasHoldAtTheirEdgeUnderConcurrency(t *testing.T) {
+	b := newBench(t)
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, "")
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	done := map[api.Code]int{}
+	for i := range 20 {
+		wg.Go(func() {
+			err := b.c1.Post(t.Context(), api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: fmt.Sprintf("s%d", i)}, nil)
+			code := api.Code("")
+			if err != nil {
+				code = api.AsError(err).Code
+			}
+			mu.Lock()
+			done[code]++
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	if done[""] != 3 || done[api.Full] != 17 || len(b.volumes()) != 4 {
+		t.Errorf("answers %v, volumes %d", done, len(b.volumes()))
+	}
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "17G"}, "")
+	b.post(b.c1, api.PathResize, api.ResizeRequest{Name: "a", Size: "+1G"}, api.Full)
+	b.lvm.SetFill(testVG, testPool, 96, 0)
+	time.Sleep(listAge + 100*time.Millisecond)
+	b.list(b.c1, false)
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "more", Size: "1G"}, api.Full)
+}
+
+func TestOneOfManyGetsAName(t *testing.T) {
+	b := newBench(t)
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, "")
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	won := 0
+	for range 10 {
+		wg.Go(func() {
+			err := b.c1.Post(t.Context(), api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "s"}, nil)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				won++
+			} else if !api.Exists.Is(err) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if won != 1 || len(b.volumes()) != 2 {
+		t.Errorf("%d won, %d volumes", won, len(b.volumes()))
+	}
+}
+
+func TestDeleteIsUndoneByUndelete(t *testing.T) {
+	b := newBench(t)
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
+	first := b.volumes()[0]
+	b.post(b.c1, api.PathDelete, api.NameRequest{Name: "a"}, "")
+	if got := b.names(b.c1, true); got != "a=trash" {
+		t.Errorf("after delete: %q", got)
+	}
+	b.post(b.c1, api.PathMount, api.MountRequest{Name: "a", Path: "/x"}, api.NotFound)
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
+	b.post(b.c1, api.PathUndelete, api.UndeleteRequest{Name: "a"}, api.Exists)
+	b.post(b.c1, api.PathUndelete, api.UndeleteRequest{Name: "a", As: "old"}, "")
+	if got := b.names(b.c1, true); got != "a=live old=live" {
+		t.Errorf("after undelete: %q", got)
+	}
+	if got := b.volumes()[0]; got.UUID != first.UUID || got.Name != first.Name {
+		t.Errorf("the volume was renamed: %+v", got)
+	}
+	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "old"}, "")
+	if got := b.names(b.c1, true); got != "a=live" {
+		t.Errorf("after purge: %q", got)
+	}
+	var info api.Volume
+	if err := b.c1.Get(t.Context(), api.PathVolume, url.Values{"name": {"a"}}, &info); err != nil || info.Name != "a" {
+		t.Errorf("info: %+v, %v", info, err)
+	}
+}
+
+func TestPurgeRefusesWhatOthersDependOnOrUse(t *testing.T) {
+	b := newBench(t)
+	v := b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
+	name := lvm.Name(filepath.Base(v.LV))
+	b.lvm.AddClassic(testVG, name, "by-hand")
+	b.post(b.admin, api.PathPurge, api.NameRequest{Name: "a"}, api.Busy)
+	w := b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "b", Size: "1G"}, "")
+	b.lvm.SetOpen(testVG, lvm.Name("b."+w.ID), true)
+	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "b"}, api.Busy)
+	if got := len(b.volumes()); got != 2 {
+		t.Errorf("%d volumes are left", got)
+	}
+}
+
+func TestAnInterruptedStepIsFinishedOrUndoneAtTheStart(t *testing.T) {
+	b := newBench(t)
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "grow", Size: "1G"}, "")
+	b.dev.growErr = errors.New("killed in between")
+	b.post(b.c1, api.PathResize, api.ResizeRequest{Name: "grow", Size: "2G"}, api.Failed)
+	half := catalog.Record{ID: catalog.NewID(), Name: "half", Owner: b.guest1.Owner, State: catalog.Making, Access: "ro"}
+	err := b.lvm.Write(t.Context(), testVG, func(w lvm.Writer) error {
+		return w.CreateThin(t.Context(), lvm.CreateThin{Pool: testPool, Name: half.LVName(), Size: 1 << 30, Tags: half.Tags()})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.dev.growErr = nil
+	b.agent.recover(t.Context())
+	if got := b.names(b.admin, true); got != "c1/grow=live" {
+		t.Errorf("after recovery: %q", got)
+	}
+	if len(b.dev.grown) != 2 || len(b.volumes()) != 1 || catalog.New([]lvm.Group{{Volumes: b.volumes()}}).Records[0].Growing {
+		t.Errorf("grown %v, volumes %+v", b.dev.grown, b.volumes())
+	}
+}
+
+func TestChangesBehindOurBackAreSeen(t *testing.T) {
+	b := newBench(t)
+	v := b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
+	b.lvm.Edit(testVG, lvm.Name("a."+v.ID), func(v *lvm.Volume) {
+		for i, tag := range v.Tags {
+			v.Tags[i] = lvm.Tag(strings.Replace(string(tag), "lls.v=h", "lls.v=v", 1))
+		}
+	})
+	time.Sleep(listAge + 100*time.Millisecond)
+	if got := b.list(b.c1, false); len(got) != 1 || got[0].Visibility != api.Visible {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestALongRequestHoldsUpNobodyElse(t *testing.T) {
+	b := newBench(t)
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, "")
+	b.mounts.mu.Lock()
+	b.mounts.wait = make(chan struct{})
+	b.mounts.mu.Unlock()
+	slow := make(chan error, 1)
+	go func() {
+		slow <- b.c1.Post(t.Context(), api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "slow", Mount: "/x"}, nil)
+	}()
+	b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "quick"}, "")
+	b.list(b.admin, false)
+	select {
+	case err := <-slow:
+		t.Fatalf("the slow one ended: %v", err)
+	default:
+	}
+	close(b.mounts.wait)
+	if err := <-slow; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestABadConfigurationLeavesTheOldInForce(t *testing.T) {
+	b := newBench(t)
+	b.write("default_fs = \"ntfs\"\n")
+	b.post(b.admin, api.PathReload, api.Empty{}, api.Malformed)
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
+	b.write(strings.Replace(testConfig, "volumes = 5", "volumes = 1", 1))
+	b.post(b.admin, api.PathReload, api.Empty{}, "")
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "b", Size: "1G"}, api.Full)
+}
+
+func TestGiveHandsOverAllOrNothing(t *testing.T) {
+	b := newBench(t)
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "b", Size: "1G"}, "")
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "b", Size: "1G", Owner: "c2"}, "")
+	b.post(b.admin, api.PathGive, api.GiveRequest{From: "c1", To: "c2"}, api.Exists)
+	if got := b.names(b.c1, true); got != "a=live b=live" {
+		t.Errorf("after a refusal c1 has %q", got)
+	}
+	b.post(b.admin, api.PathPurge, api.NameRequest{Name: "c2/b"}, "")
+	b.post(b.admin, api.PathGive, api.GiveRequest{From: "c1", To: "c2"}, "")
+	if got := b.names(b.admin, true); got != "c2/a=live c2/b=live" {
+		t.Errorf("after give: %q", got)
+	}
+}
+
+func TestAnUntaggedPoolIsNeverUsed(t *testing.T) {
+	b := newBench(t)
+	b.lvm.EditPool(testVG, testPool, func(p *lvm.Pool) { p.Tags = nil })
+	b.agent.store.setPools(b.agent.config().Pools)
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, api.NeedsAdmin)
+	if got := b.volumes(); len(got) != 0 {
+		t.Errorf("made %v", got)
+	}
+}
+
+func TestHostGIDFollowsTheMap(t *testing.T) {
+	got, ok := hostGID(os.Getpid(), 5)
+	if !ok || got != 5 {
+		t.Errorf("in our own namespace 5 is %d, %v", got, ok)
+	}
+}
