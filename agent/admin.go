@@ -181,12 +181,17 @@ func (c *call) give(ctx context.Context, in api.GiveRequest) ([]api.Volume, erro
 	}
 	out := []api.Volume{}
 	for _, r := range records {
-		given := *r
-		given.Owner = to
-		if err := c.agent.retag(context.WithoutCancel(ctx), r, &given, false); err != nil {
+		given, err := c.agent.retag(context.WithoutCancel(ctx), r, false, func(given *catalog.Record, v *View) error {
+			if given.State == catalog.Live && v.Catalog.Taken(to, given.Name) != nil {
+				return api.Errorf(api.Exists, "cannot give %s to %s: it has one of that name by now", given.Name, to.Name)
+			}
+			given.Owner = to
+			return nil
+		})
+		if err != nil {
 			return nil, err
 		}
-		out = append(out, c.show(v, &given, nil))
+		out = append(out, c.show(v, given, nil))
 	}
 	return out, nil
 }

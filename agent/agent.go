@@ -211,15 +211,20 @@ func (a *Agent) undoMaking(ctx context.Context) {
 		return // the next report tells of it
 	}
 	for _, r := range v.Catalog.Records {
-		a.mu.Lock()
-		making := a.reserved[r.Owner.String()+"/"+string(r.Name)]
-		a.mu.Unlock()
-		if r.State != catalog.Making || making {
+		if r.State != catalog.Making || a.isReserved(r) {
 			continue
 		}
 		a.log.Info("taking away a volume that was never finished", "volume", r.LV.Name)
-		if err := a.discard(ctx, r.LV); err != nil {
+		err := a.discard(ctx, r, func(now *catalog.Record) bool { return now.State == catalog.Making && !a.isReserved(now) })
+		if err != nil && !errors.Is(err, lvm.ErrNotFound) {
 			a.log.Warn("cannot take away a volume that was never finished", "volume", r.LV.Name, "error", err)
 		}
 	}
+}
+
+// isReserved says whether a request is making a volume of that owner and name.
+func (a *Agent) isReserved(r *catalog.Record) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.reserved[r.Owner.String()+"/"+string(r.Name)]
 }

@@ -14,7 +14,7 @@ import (
 )
 
 func (c *call) resize(ctx context.Context, in api.ResizeRequest) (api.Volume, error) {
-	r, v, err := c.volume(ctx, "resize", in.Name, catalog.Change, false)
+	r, _, err := c.volume(ctx, "resize", in.Name, catalog.Change, false)
 	if err != nil {
 		return api.Volume{}, err
 	}
@@ -24,11 +24,8 @@ func (c *call) resize(ctx context.Context, in api.ResizeRequest) (api.Volume, er
 		return api.Volume{}, badSize("resize", in.Name, in.Size)
 	}
 	ctx = context.WithoutCancel(ctx)
-	// The tag says that the file system has yet to follow: a start after a crash in between finishes it.
-	growing := *r
-	growing.Growing = true
 	err = c.agent.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, now *View) (edit, error) {
-		return c.extend(ctx, w, now, r.ID, size, relative)
+		return c.extend(ctx, w, now, r, size, relative)
 	})
 	if err != nil {
 		return api.Volume{}, err
@@ -37,7 +34,8 @@ func (c *call) resize(ctx context.Context, in api.ResizeRequest) (api.Volume, er
 	if err := c.agent.finishGrowth(ctx, r.ID); err != nil {
 		return api.Volume{}, err
 	}
-	if v, err = c.agent.store.current(ctx, workAge); err != nil {
+	v, err := c.agent.store.current(ctx, workAge)
+	if err != nil {
 		return api.Volume{}, err
 	}
 	if now := v.Catalog.ByID(r.ID); now != nil {
@@ -46,11 +44,11 @@ func (c *call) resize(ctx context.Context, in api.ResizeRequest) (api.Volume, er
 	return c.show(v, r, placesOf(c.agent.places(), r.LV)), nil
 }
 
-// extend grows the volume itself, after marking that its file system is to follow.
-func (c *call) extend(ctx context.Context, w lvm.Writer, v *View, id catalog.ID, size lvm.Size, relative bool) (edit, error) {
-	r := v.Catalog.ByID(id)
-	if r == nil {
-		return nil, lvm.ErrNotFound
+// extend grows the volume itself, after marking that its file system is to follow: a start after a crash in between finishes it.
+func (c *call) extend(ctx context.Context, w lvm.Writer, v *View, r *catalog.Record, size lvm.Size, relative bool) (edit, error) {
+	r, err := v.same(r)
+	if err != nil {
+		return nil, err
 	}
 	name := v.Catalog.Shown(c.asker, r)
 	if relative {
@@ -66,6 +64,7 @@ func (c *call) extend(ctx context.Context, w lvm.Writer, v *View, id catalog.ID,
 		return nil, api.Errorf(api.Malformed, "cannot resize %s to %s: it has %s, and volumes only grow", name, size, r.LV.Size).
 			WithHint("give a larger size, or a step: lls resize %s +1G", name)
 	}
+	size = v.roundUp(r.LV.VG, size)
 	if refused := c.refuse(v, "resize", name, r.Owner, v.pool(r.LV), policy.Ask{Size: int64(size - r.LV.Size)}); refused != nil {
 		return nil, refused
 	}
@@ -79,11 +78,6 @@ func (c *call) extend(ctx context.Context, w lvm.Writer, v *View, id catalog.ID,
 	if size > r.LV.Size {
 		if err := w.Extend(ctx, r.LV.Name, size); err != nil {
 			return nil, err
-		}
-	}
-	for _, g := range v.Groups {
-		if g.Name == r.LV.VG {
-			size = size.RoundUp(g.ExtentSize)
 		}
 	}
 	return changed(r.LV.Name, func(v *lvm.Volume) { v.Tags, v.Size = growing.Tags(), size }), nil
@@ -110,9 +104,11 @@ func (a *Agent) finishGrowth(ctx context.Context, id catalog.ID) error {
 	if err := a.devices.Grow(grow, a.store.lvm.Device(r.LV.VG, r.LV.Name), filesystem.Type(r.FS)); err != nil {
 		return err
 	}
-	done := *r
-	done.Growing = false
-	return a.retag(ctx, r, &done, !wasActive)
+	_, err = a.retag(ctx, r, !wasActive, func(to *catalog.Record, _ *View) error {
+		to.Growing = to.LV.Size != r.LV.Size // it was extended once more: whoever did that goes on
+		return nil
+	})
+	return err
 }
 
 func (c *call) set(ctx context.Context, in api.SetRequest) (api.Volume, error) {
@@ -120,28 +116,32 @@ func (c *call) set(ctx context.Context, in api.SetRequest) (api.Volume, error) {
 	if err != nil {
 		return api.Volume{}, err
 	}
-	to := *r
 	switch in.Visibility {
-	case "":
-	case api.Visible, api.Hidden:
-		to.Visible = in.Visibility == api.Visible
+	case "", api.Visible, api.Hidden:
 	default:
 		return api.Volume{}, api.Errorf(api.Malformed, "cannot set %s: %.20q is no visibility", in.Name, in.Visibility).WithHint("say --visibility visible or hidden")
 	}
 	switch in.Access {
-	case "":
-	case api.AccessRW, api.AccessRO, api.AccessNone:
-		to.Access = in.Access
+	case "", api.AccessRW, api.AccessRO, api.AccessNone:
 	default:
 		return api.Volume{}, api.Errorf(api.Malformed, "cannot set %s: %.20q is no access", in.Name, in.Access).WithHint("say --access rw, ro or none")
 	}
 	if in.Visibility == "" && in.Access == "" {
 		return api.Volume{}, api.Errorf(api.Malformed, "cannot set %s: say what", in.Name).WithHint("lls set %s --visibility visible --access ro", in.Name)
 	}
-	if err := c.agent.retag(ctx, r, &to, false); err != nil {
+	to, err := c.agent.retag(ctx, r, false, func(to *catalog.Record, _ *View) error {
+		if in.Visibility != "" {
+			to.Visible = in.Visibility == api.Visible
+		}
+		if in.Access != "" {
+			to.Access = in.Access
+		}
+		return nil
+	})
+	if err != nil {
 		return api.Volume{}, err
 	}
-	return c.show(v, &to, placesOf(c.agent.places(), r.LV)), nil
+	return c.show(v, to, placesOf(c.agent.places(), r.LV)), nil
 }
 
 func (c *call) remove(ctx context.Context, in api.NameRequest) (api.Volume, error) {
@@ -156,12 +156,17 @@ func (c *call) remove(ctx context.Context, in api.NameRequest) (api.Volume, erro
 			return api.Volume{}, c.busy(ctx, "delete", in.Name, r.LV, true)
 		}
 	}
-	to := *r
-	to.State, to.Deleted = catalog.Trash, c.agent.opts.Now()
-	if err := c.agent.retag(ctx, r, &to, r.LV.Active && len(at) == 0); err != nil {
+	to, err := c.agent.retag(ctx, r, r.LV.Active && len(at) == 0, func(to *catalog.Record, _ *View) error {
+		if to.State != catalog.Live {
+			return api.Errorf(api.NotFound, "cannot delete %s: it was deleted just now", in.Name)
+		}
+		to.State, to.Deleted = catalog.Trash, c.agent.opts.Now()
+		return nil
+	})
+	if err != nil {
 		return api.Volume{}, err
 	}
-	return c.show(v, &to, at), nil
+	return c.show(v, to, at), nil
 }
 
 func (c *call) undelete(ctx context.Context, in api.UndeleteRequest) (api.Volume, error) {
@@ -169,14 +174,13 @@ func (c *call) undelete(ctx context.Context, in api.UndeleteRequest) (api.Volume
 	if err != nil {
 		return api.Volume{}, err
 	}
-	to := *r
-	to.State = catalog.Live
+	name := r.Name
 	if in.As != "" {
-		if to.Name, err = catalog.ParseName(in.As); err != nil {
+		if name, err = catalog.ParseName(in.As); err != nil {
 			return api.Volume{}, badName("undelete", err)
 		}
 	}
-	release, err := c.reserve(ctx, "undelete", to.Owner, to.Name)
+	release, err := c.reserve(ctx, "undelete", r.Owner, name)
 	if api.Exists.Is(err) {
 		return api.Volume{}, api.AsError(err).WithHint("give it another name: lls undelete %s --as NEW", in.Name)
 	}
@@ -184,14 +188,24 @@ func (c *call) undelete(ctx context.Context, in api.UndeleteRequest) (api.Volume
 		return api.Volume{}, err
 	}
 	defer release()
-	if err := c.agent.retag(ctx, r, &to, false); err != nil {
+	to, err := c.agent.retag(ctx, r, false, func(to *catalog.Record, v *View) error {
+		if to.State != catalog.Trash {
+			return api.Errorf(api.NotFound, "cannot undelete %s: it was undeleted just now", in.Name)
+		}
+		if v.Catalog.Taken(to.Owner, name) != nil {
+			return api.Errorf(api.Exists, "cannot undelete %s: the name is taken", name).WithHint("give it another name: lls undelete %s --as NEW", in.Name)
+		}
+		to.State, to.Name = catalog.Live, name
+		return nil
+	})
+	if err != nil {
 		return api.Volume{}, err
 	}
 	v, err := c.agent.store.current(ctx, workAge)
 	if err != nil {
 		return api.Volume{}, err
 	}
-	return c.show(v, &to, placesOf(c.agent.places(), r.LV)), nil
+	return c.show(v, to, placesOf(c.agent.places(), r.LV)), nil
 }
 
 // purge removes a volume for good: the one in the trash, or the live one when none of that name is there.
@@ -203,7 +217,7 @@ func (c *call) purge(ctx context.Context, in api.NameRequest) (api.Volume, error
 	if err != nil {
 		return api.Volume{}, err
 	}
-	err = c.agent.discard(ctx, r.LV)
+	err = c.agent.discard(ctx, r, func(now *catalog.Record) bool { return now.State == r.State })
 	var depend *lvm.DependentsError
 	switch {
 	case errors.Is(err, lvm.ErrOpen):

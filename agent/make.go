@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"lls/agent/api"
@@ -78,6 +79,7 @@ func (c *call) admit(v *View, verb string, p *plan) *api.Error {
 	if !ok || !lv.HasTag(catalog.PoolTag(p.pool.Name)) {
 		return api.Errorf(api.NeedsAdmin, "cannot %s %s: pool %s is not there", verb, p.Name, p.pool.Name)
 	}
+	p.ask.Size = int64(v.roundUp(lvm.VG(p.pool.Group), lvm.Size(p.ask.Size)))
 	if refused := c.refuse(v, verb, string(p.Name), p.Owner, p.pool, p.ask); refused != nil {
 		return refused
 	}
@@ -126,14 +128,18 @@ func (c *call) create(ctx context.Context, in api.CreateRequest) (api.Volume, er
 	c.progress("making the file system")
 	ctx = context.WithoutCancel(ctx) // from here on it is finished or undone, whoever listens
 	if err := c.agent.makeFS(ctx, p.LV, filesystem.Type(p.FS)); err != nil {
-		return api.Volume{}, errors.Join(err, c.agent.discard(ctx, p.LV))
+		c.agent.takeBack(ctx, &p.Record)
+		return api.Volume{}, err
 	}
-	live := p.Record
-	live.State = catalog.Live
-	if err := c.agent.retag(ctx, &p.Record, &live, in.Mount == ""); err != nil {
-		return api.Volume{}, errors.Join(err, c.agent.discard(ctx, p.LV))
+	_, err = c.agent.retag(ctx, &p.Record, in.Mount == "", func(to *catalog.Record, _ *View) error {
+		to.State = catalog.Live
+		return nil
+	})
+	if err != nil {
+		c.agent.takeBack(ctx, &p.Record)
+		return api.Volume{}, err
 	}
-	return c.made(ctx, live.ID, in.Mount, false)
+	return c.made(ctx, p.ID, in.Mount, false)
 }
 
 func (c *call) planCreate(ctx context.Context, in api.CreateRequest) (*plan, error) {
@@ -199,12 +205,7 @@ func (c *call) addThin(ctx context.Context, p *plan) error {
 		if err != nil {
 			return nil, err
 		}
-		p.LV.Tags, p.LV.Size, p.LV.Active = p.Tags(), size, true
-		for _, g := range v.Groups {
-			if g.Name == p.LV.VG {
-				p.LV.Size = size.RoundUp(g.ExtentSize)
-			}
-		}
+		p.LV.Tags, p.LV.Size, p.LV.Active = p.Tags(), v.roundUp(p.LV.VG, size), true
 		p.LV.Major, p.LV.Minor, err = c.agent.devices.Number(p.LV.VG, p.LV.Name)
 		return appended(p.LV), err
 	})
@@ -296,9 +297,7 @@ func (c *call) made(ctx context.Context, id catalog.ID, path string, readOnly bo
 	}
 	m, err := c.place(ctx, v, r, path, readOnly, c.guest)
 	if err != nil {
-		if undo := c.agent.discard(ctx, r.LV); undo != nil {
-			c.agent.log.Error("cannot take back a volume that could not be mounted", "volume", r.LV.Name, "error", undo)
-		}
+		c.agent.takeBack(ctx, r)
 		return api.Volume{}, err
 	}
 	out := c.show(v, r, nil)
@@ -313,33 +312,78 @@ func (a *Agent) makeFS(ctx context.Context, v lvm.Volume, fs filesystem.Type) er
 	return a.devices.Make(ctx, a.store.lvm.Device(v.VG, v.Name), fs)
 }
 
-// retag turns one record of a volume into another, in one LVM command. deactivate has its device go as well, if nobody uses it.
-func (a *Agent) retag(ctx context.Context, from, to *catalog.Record, deactivate bool) error {
-	add, del := from.Changes(to)
-	return a.store.write(ctx, from.LV.VG, func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
-		if len(add)+len(del) > 0 {
-			if err := w.Retag(ctx, from.LV.Name, add, del); err != nil {
+// same is the record as it is in this view. It is lvm.ErrNotFound when it has gone, or was given to somebody else, since it was looked up.
+func (v *View) same(r *catalog.Record) (*catalog.Record, error) {
+	now := v.Catalog.ByID(r.ID)
+	if now == nil || now.Owner != r.Owner {
+		return nil, fmt.Errorf("cannot find %s again: %w", r.LV.Name, lvm.ErrNotFound)
+	}
+	return now, nil
+}
+
+// roundUp is the size that LVM makes of one in a group: whole extents.
+func (v *View) roundUp(vg lvm.VG, size lvm.Size) lvm.Size {
+	for _, g := range v.Groups {
+		if g.Name == vg {
+			return size.RoundUp(g.ExtentSize)
+		}
+	}
+	return size
+}
+
+// retag changes one record of a volume, in one LVM command. change is given a copy as it is under the writer: what was looked up
+// before may be stale, and the tags of two changes at once would not fit together. deactivate has the device go as well, if nobody
+// uses it.
+func (a *Agent) retag(ctx context.Context, r *catalog.Record, deactivate bool, change func(to *catalog.Record, v *View) error) (*catalog.Record, error) {
+	var to catalog.Record
+	err := a.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
+		now, err := v.same(r)
+		if err != nil {
+			return nil, err
+		}
+		to = *now
+		if err := change(&to, v); err != nil {
+			return nil, err
+		}
+		if add, del := now.Changes(&to); len(add)+len(del) > 0 {
+			if err := w.Retag(ctx, r.LV.Name, add, del); err != nil {
 				return nil, err
 			}
 		}
-		change := changed(from.LV.Name, func(v *lvm.Volume) { v.Tags = to.Tags() })
+		done := changed(r.LV.Name, func(v *lvm.Volume) { v.Tags = to.Tags() })
 		if !deactivate {
-			return change, nil
+			return done, nil
 		}
-		err := w.Deactivate(ctx, from.LV.Name)
+		err = w.Deactivate(ctx, r.LV.Name)
 		if errors.Is(err, lvm.ErrOpen) {
-			return change, nil // whoever uses it keeps it
+			return done, nil // whoever uses it keeps it
 		}
-		return both(change, changed(from.LV.Name, func(v *lvm.Volume) { v.Active, v.Major, v.Minor = false, 0, 0 })), err
+		return both(done, changed(r.LV.Name, func(v *lvm.Volume) { v.Active, v.Major, v.Minor = false, 0, 0 })), err
+	})
+	return &to, err
+}
+
+// discard removes a volume for good. still is asked under the writer whether it is to go after all.
+func (a *Agent) discard(ctx context.Context, r *catalog.Record, still func(now *catalog.Record) bool) error {
+	return a.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
+		now, err := v.same(r)
+		if err == nil && !still(now) {
+			err = fmt.Errorf("cannot remove %s, which has changed: %w", r.LV.Name, lvm.ErrNotFound)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := w.Remove(ctx, r.LV.Name); err != nil && !errors.Is(err, lvm.ErrNotFound) {
+			return nil, err
+		}
+		return removed(r.LV.Name), nil
 	})
 }
 
-// discard removes a volume that was just made and never was anybody's.
-func (a *Agent) discard(ctx context.Context, v lvm.Volume) error {
-	return a.store.write(ctx, v.VG, func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
-		if err := w.Remove(ctx, v.Name); err != nil && !errors.Is(err, lvm.ErrNotFound) {
-			return nil, err
-		}
-		return removed(v.Name), nil
-	})
+// takeBack removes a volume whose request failed, so that it leaves nothing. What is in use stays; undoMaking tries again later.
+func (a *Agent) takeBack(ctx context.Context, r *catalog.Record) {
+	err := a.discard(ctx, r, func(now *catalog.Record) bool { return now.State != catalog.Trash })
+	if err != nil {
+		a.log.Error("cannot take back a volume whose request failed", "volume", r.LV.Name, "error", err)
+	}
 }

@@ -148,16 +148,17 @@ func (c *call) tell(mounts []api.Mount, p place) []api.Mount {
 
 func (c *call) info(ctx context.Context) (api.Volume, error) {
 	ref := c.request.URL.Query().Get("name")
-	r, v, err := c.volume(ctx, "show", ref, catalog.See, false)
+	r, _, err := c.volume(ctx, "show", ref, catalog.See, false)
 	if api.NotFound.Is(err) {
-		if inTrash, view, trashErr := c.volume(ctx, "show", ref, catalog.See, true); trashErr == nil {
-			r, v, err = inTrash, view, nil
+		if inTrash, _, trashErr := c.volume(ctx, "show", ref, catalog.See, true); trashErr == nil {
+			r, err = inTrash, nil
 		}
 	}
 	if err != nil {
 		return api.Volume{}, err
 	}
-	if v, err = c.agent.store.current(ctx, listAge); err != nil {
+	v, err := c.agent.store.current(ctx, listAge)
+	if err != nil {
 		return api.Volume{}, err
 	}
 	if now := v.Catalog.ByID(r.ID); now != nil {
