@@ -13,7 +13,7 @@ import (
 // errUsage marks errors that are the caller's.
 var errUsage = errors.New("usage")
 
-const usageText = `usage: lab run [--backend uml|qemu] [--guest trixie|bookworm] [--share DIR] [--disk 8G] [--timeout 20m] -- COMMAND ARGS...
+const usageText = `usage: lab run [--backend uml|qemu] [--guest trixie|bookworm] [--share DIR] [--disk 8G] [--timeout 20m] [--deb FILE] -- COMMAND ARGS...
        lab shell [the same options]
        lab prepare [--backend uml|qemu] [--guest trixie|bookworm]`
 
@@ -50,6 +50,7 @@ type options struct {
 	memory  int64         // bytes
 	timeout time.Duration // for the guest, images not counted
 	noLLS   bool          // leave LLS out: for work on the lab itself
+	deb     string        // a package built before; "" builds this tree's
 	command []string
 }
 
@@ -66,6 +67,7 @@ func parseArgs(args []string) (options, error) {
 	memory := set.String("memory", "2G", "")
 	set.StringVar(&opt.share, "share", "", "")
 	set.DurationVar(&opt.timeout, "timeout", 20*time.Minute, "")
+	set.StringVar(&opt.deb, "deb", "", "")
 	set.BoolVar(&opt.noLLS, "no-lls", false, "")
 	if err := set.Parse(args[1:]); err != nil {
 		return options{}, fmt.Errorf("%w: %v\n%s", errUsage, err, usageText)

@@ -89,8 +89,14 @@ func fillRun(ctx context.Context, c cache, h *host, run *runDir, opt options, im
 	if err := copyFile("/proc/self/exe", run.file("lab/lab"), 0o755); err != nil {
 		return plan, err
 	}
-	if !opt.noLLS {
-		if err := buildDeb(ctx, c, h, run.file("lab/lls.deb")); err != nil {
+	switch deb := run.file("lab/lls.deb"); {
+	case opt.noLLS:
+	case opt.deb != "":
+		if err := copyFile(opt.deb, deb, 0o644); err != nil {
+			return plan, err
+		}
+	default:
+		if err := buildDeb(ctx, c, h, deb); err != nil {
 			return plan, err
 		}
 	}
@@ -202,7 +208,7 @@ func (s *session) bootOnce(ctx context.Context, j job, in *input) (outcome, erro
 // converse speaks with the guest until it reports the end of the job.
 func (s *session) converse(m *machine, j job, in *input) (outcome, error) {
 	to := &frameWriter{w: m.line}
-	for {
+	for greeted := false; ; {
 		kind, payload, err := readFrame(m.line)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
@@ -212,6 +218,10 @@ func (s *session) converse(m *machine, j job, in *input) (outcome, error) {
 		}
 		switch kind {
 		case frameHello:
+			if greeted {
+				return outcome{}, errors.New("the guest rebooted by itself: a command that wants that uses lab-reboot")
+			}
+			greeted = true
 			if err := to.sendJSON(frameJob, j); err != nil {
 				return outcome{}, err
 			}

@@ -6,8 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -28,7 +28,7 @@ func (uml) disk() string { return "/dev/ubdb" }
 // powerCut is killing the kernel: its disks are files it writes without delay.
 func (uml) powerCut() time.Duration { return 0 }
 
-// jailPlan tells the jail what to mount where, and what to become.
+// jailPlan tells the jail what to mount where, and what to start.
 type jailPlan struct {
 	Root  string
 	Binds map[string]string // by mount point below Root
@@ -60,7 +60,7 @@ func (u uml) command(plan bootPlan) (*exec.Cmd, error) {
 			"ubd0=/run/root.cow,/img/base.img", "ubd1=/run/" + diskName,
 			"root=/dev/ubda", "rw", "seccomp=on",
 			"con=null", "con0=null,fd:2", "ssl=null", "ssl0=fd:3",
-			"uml_dir=/tmp", "umid=lab", "panic=-1", "quiet", "systemd.show_status=0",
+			"uml_dir=/tmp", "umid=lab", "quiet", "systemd.show_status=0",
 		},
 	})
 	if err != nil {
@@ -71,8 +71,11 @@ func (u uml) command(plan bootPlan) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// jailMain mounts what the guest's process needs, changes root and becomes it.
+// jailMain mounts what the guest's process needs, starts it in its own root and
+// ends with it.
 func jailMain(args []string) error {
+	// Mounts and the choice of a CPU are the thread's.
+	runtime.LockOSThread()
 	if len(args) != 1 {
 		return fmt.Errorf("%w: jail takes one argument", errUsage)
 	}
@@ -106,14 +109,15 @@ func jailMain(args []string) error {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("cannot forbid core dumps: %w", err)
 	}
-	if err := unix.Chroot(plan.Root); err != nil {
-		return fmt.Errorf("cannot change root to %s: %w", plan.Root, err)
-	}
-	if err := os.Chdir("/"); err != nil {
-		return err
-	}
-	if err := unix.Exec(plan.Argv[0], plan.Argv, plan.Env); err != nil {
-		return fmt.Errorf("cannot start %s: %w", strings.Join(plan.Argv, " "), err)
+	// A child, because signals do nothing to the first process of a namespace, and
+	// a kernel that panics ends with one.
+	kernel := exec.Command(plan.Argv[0], plan.Argv[1:]...)
+	kernel.Env, kernel.Dir = plan.Env, "/"
+	kernel.Stdout, kernel.Stderr = os.Stdout, os.Stderr
+	kernel.ExtraFiles = []*os.File{os.NewFile(3, "line")}
+	kernel.SysProcAttr = &syscall.SysProcAttr{Chroot: plan.Root}
+	if err := kernel.Run(); err != nil {
+		return fmt.Errorf("cannot go on: user-mode Linux ended: %w", err)
 	}
 	return nil
 }
