@@ -37,22 +37,25 @@ check: tools ## the quick part of the tests, without the lab
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
-	$(GO) test -race ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 5m ./...
 
 .PHONY: e2e
-e2e: tools ## the end-to-end tests, in the lab
-	test/e2e.sh
+e2e: tools ## the end-to-end tests, in the lab: every guest, every backend
+	@$(GO) run ./test/suite e2e
 
 .PHONY: test
-test: check e2e ## everything that CI checks
+test: tools ## everything that CI checks: check, e2e and demo
+	@$(GO) run ./test/suite all
 
 .PHONY: demo
-demo: tools ## the main job, told step by step
-	@$(LAB) run --share test/demo -- /share/demo.sh
+demo: tools ## the main job, told step by step in the lab
+	@$(LAB) run --share test/demo -- sh /share/demo.sh
 
 .PHONY: bench
 bench: tools ## how fast it is, side by side with typing the LVM commands
-	@test/bench.sh
+	@mkdir -p build/bench
+	@CGO_ENABLED=0 $(GO) build -trimpath -o build/bench/ ./test/bench
+	@$(LAB) run --share build/bench -- /share/bench
 
 .PHONY: shell
 shell: tools ## a guest with LLS and two containers, to play in

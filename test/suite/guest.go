@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// program is a test program: its name, the package it is made of, and whether it needs a guest to itself. Those that do not share one,
+// where the last may use the disk.
+type program struct {
+	name, pkg string
+	alone     bool
+}
+
+// allPrograms are in the order they run.
+func allPrograms() []program {
+	return []program{
+		{"e2e", "./test/e2e", true},
+		{"hostile", "./test/hostile", true},
+		{"fault", "./test/fault", true},
+		{"filesystem", "./agent/filesystem", false},
+		{"mount", "./agent/mount", false},
+		{"lvm", "./lvm/lvmtest", false},
+	}
+}
+
+// build compiles the test programs, and this one for the guest.
+func build(ctx context.Context) ([]program, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	programs := slices.DeleteFunc(allPrograms(), func(p program) bool {
+		found, err := filepath.Glob(filepath.Join(p.pkg, "*_test.go"))
+		return err != nil || len(found) == 0
+	})
+	for _, p := range programs {
+		if err := goRun(ctx, "test", "-c", "-o", filepath.Join(dir, p.name+".test"), p.pkg); err != nil {
+			return nil, fmt.Errorf("cannot build %s: %w", p.pkg, err)
+		}
+	}
+	for name, pkg := range map[string]string{"suite": "./test/suite", "lab": "./test/lab"} {
+		if err := goRun(ctx, "build", "-o", filepath.Join(dir, name), pkg); err != nil {
+			return nil, fmt.Errorf("cannot build %s: %w", pkg, err)
+		}
+	}
+	return programs, nil
+}
+
+func goRun(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	return cmd.Run()
+}
+
+// kind is a guest to run in.
+type kind struct {
+	guest, backend string
+	short          bool
+}
+
+// guests are the runs in the lab: everything on trixie with user-mode Linux, a short pass everywhere else. What takes long comes first.
+func guests(ctx context.Context, programs []program) []job {
+	var jobs []job
+	for _, k := range []kind{{"trixie", "uml", false}, {"bookworm", "qemu", true}, {"trixie", "qemu", true}, {"bookworm", "uml", true}} {
+		var together []string
+		for _, p := range programs {
+			if p.alone {
+				jobs = append(jobs, guestJob(ctx, k, p.name))
+			} else {
+				together = append(together, p.name)
+			}
+		}
+		if len(together) > 0 {
+			jobs = append(jobs, guestJob(ctx, k, together...))
+		}
+	}
+	return jobs
+}
+
+// labTimeout bounds one guest; testTimeout one test program in it.
+const (
+	labTimeout  = 20 * time.Minute
+	testTimeout = 15 * time.Minute
+)
+
+// testFlags are the flags of a test program.
+func testFlags(short bool) []string {
+	flags := []string{"-test.v", "-test.timeout=" + testTimeout.String()}
+	if short {
+		flags = append(flags, "-test.short")
+	}
+	return flags
+}
+
+// guestJob is one guest. A single program is what the guest runs, since it may reboot it; several are run by this program there.
+func guestJob(ctx context.Context, k kind, names ...string) job {
+	argv := []string{filepath.Join(dir, "lab"), "run", "--guest", k.guest, "--backend", k.backend, "--timeout", labTimeout.String(), "--share", dir, "--"}
+	j := job{name: k.guest + "-" + k.backend + "-" + strings.Join(names, "+"), tests: true}
+	if len(names) == 1 {
+		argv = append(append(argv, "env", "LLS_LAB=1", "/share/"+names[0]+".test"), testFlags(k.short)...)
+	} else {
+		argv = append(argv, "/share/suite", "guest")
+		if k.short {
+			argv = append(argv, "-short")
+		}
+		argv, j.want = append(argv, names...), names
+	}
+	j.cmd = command(ctx, argv...)
+	return j
+}
+
+// inGuest runs test programs of the share, one after the other, and says how each ended.
+func inGuest(ctx context.Context, names []string) int {
+	short := names[0] == "-short"
+	if short {
+		names = names[1:]
+	}
+	status := 0
+	for _, name := range names {
+		began := time.Now()
+		cmd := exec.CommandContext(ctx, path.Join("/share", name+".test"), testFlags(short)...)
+		cmd.Env = append(os.Environ(), "LLS_LAB=1")
+		cmd.Dir = "/var/tmp"
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		cmd.WaitDelay = 5 * time.Second // what it left behind may hold its output
+		err := cmd.Run()
+		how := "passed"
+		if err != nil && !errors.Is(err, exec.ErrWaitDelay) {
+			how, status = "FAILED", 1
+		}
+		fmt.Printf("\n%s%s: %s in %s (%v)\n", mark, name, how, seconds(began), err)
+	}
+	return status
+}

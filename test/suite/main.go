@@ -1,0 +1,69 @@
+// Command suite runs LLS's test suites: `suite e2e` those that need the lab, `suite all` the quick checks and the demo as well. Each
+// suite's output is kept in build/e2e and shown when it fails; the last line counts suites.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// dir is where test programs and logs go.
+const dir = "build/e2e"
+
+func main() { os.Exit(dispatch(os.Args[1:])) }
+
+func dispatch(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	switch {
+	case len(args) > 1 && args[0] == "guest":
+		return inGuest(ctx, args[1:])
+	case len(args) == 1 && args[0] == "e2e":
+		return host(ctx, false)
+	case len(args) == 1 && args[0] == "all":
+		return host(ctx, true)
+	}
+	fmt.Fprintln(os.Stderr, "usage: suite e2e|all")
+	return 2
+}
+
+// host runs the suites and says how many passed.
+func host(ctx context.Context, all bool) int {
+	t := &tally{}
+	if all && t.add(ctx, job{name: "check", cmd: command(ctx, "make", "--no-print-directory", "check")}) != nil {
+		return t.report() // what does not build or is not tidy is not worth a guest
+	}
+	programs, err := build(ctx)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "suite: %v\n", err)
+		t.failed = append(t.failed, "build")
+		return t.report()
+	}
+	runGuests(ctx, t, guests(ctx, programs))
+	if all {
+		_ = t.add(ctx, job{name: "demo", cmd: command(ctx, "make", "--no-print-directory", "demo")}) // it is counted
+	}
+	return t.report()
+}
+
+// report prints the last lines and gives the exit status.
+func (t *tally) report() int {
+	if len(t.failed) > 0 {
+		fmt.Println("failed: " + strings.Join(t.failed, ", "))
+	}
+	fmt.Printf("%d passed, %d failed\n", t.passed, len(t.failed))
+	if len(t.failed) > 0 || t.passed == 0 {
+		return 1
+	}
+	return 0
+}
+
+// seconds is how long something took, for people.
+func seconds(since time.Time) string {
+	return time.Since(since).Round(100 * time.Millisecond).String()
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// job is a command whose output goes to a log. It is one suite, or several when want names them: then lines that begin with mark say
+// how each of them ended. tests says that Go tests run in it, of which at least one has to pass.
+type job struct {
+	name  string
+	want  []string
+	tests bool
+	cmd   *exec.Cmd
+}
+
+// mark begins a line by which a guest says how a suite ended.
+const mark = "=== suite "
+
+// tally counts suites.
+type tally struct {
+	mu     sync.Mutex
+	passed int
+	failed []string
+}
+
+func command(ctx context.Context, argv ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // the lab clears up
+	cmd.WaitDelay = time.Minute
+	return cmd
+}
+
+// errFailed says that a suite did not pass.
+var errFailed = errors.New("failed")
+
+// add runs a job and counts its suites.
+func (t *tally) add(ctx context.Context, j job) error {
+	began := time.Now()
+	fmt.Printf("%s: running\n", j.name)
+	var out bytes.Buffer
+	j.cmd.Stdout, j.cmd.Stderr = &out, &out
+	err := context.Cause(ctx)
+	if err == nil {
+		err = j.cmd.Run()
+	}
+	err = errors.Join(err, os.MkdirAll(dir, 0o755), os.WriteFile(j.log(), out.Bytes(), 0o644))
+	o := read(out.Bytes())
+	if j.tests && o.tests == 0 && err == nil {
+		err = errors.New("no test passed in it")
+	}
+	return t.count(j, o, err, seconds(began), out.Bytes())
+}
+
+func (j job) log() string { return filepath.Join(dir, j.name+".log") }
+
+// outcome is what a job's output says.
+type outcome struct {
+	passed  map[string]bool // suites
+	tests   int             // that passed
+	skipped []string
+}
+
+func read(out []byte) outcome {
+	o := outcome{passed: map[string]bool{}}
+	for raw := range bytes.Lines(out) {
+		line := strings.TrimRight(string(raw), "\r\n")
+		switch {
+		case strings.HasPrefix(line, mark):
+			name, how, _ := strings.Cut(line[len(mark):], ": ")
+			o.passed[name] = strings.HasPrefix(how, "passed")
+		case strings.HasPrefix(line, "--- PASS: "):
+			o.tests++
+		case strings.HasPrefix(line, "--- SKIP: "):
+			o.skipped = append(o.skipped, strings.Fields(line)[2])
+		}
+	}
+	return o
+}
+
+// count adds a job's suites, and shows the output of a job that failed. A suite that nobody spoke of has failed.
+func (t *tally) count(j job, o outcome, err error, took string, out []byte) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var bad []string
+	for _, name := range j.want {
+		if o.passed[name] {
+			t.passed++
+		} else {
+			bad = append(bad, j.name+":"+name)
+		}
+	}
+	if len(j.want) == 0 && err == nil {
+		t.passed++
+	}
+	if err != nil && len(bad) == 0 {
+		bad = append(bad, j.name)
+	}
+	t.failed = append(t.failed, bad...)
+	if len(bad) > 0 {
+		for line := range bytes.Lines(out) {
+			fmt.Printf("%s | %s\n", j.name, bytes.TrimRight(line, "\r\n"))
+		}
+		fmt.Printf("%s: FAILED after %s (%v); the log is %s\n", j.name, took, err, j.log())
+		return errFailed
+	}
+	fmt.Printf("%s: passed in %s", j.name, took)
+	if j.tests {
+		fmt.Printf(", %d tests", o.tests)
+	}
+	if len(o.skipped) > 0 {
+		fmt.Printf(", skipped: %s", strings.Join(o.skipped, " "))
+	}
+	fmt.Println()
+	return nil
+}
+
+// runGuests runs as many guests side by side as there are CPUs, four at most: each keeps one busy and takes 2 GiB of memory.
+func runGuests(ctx context.Context, t *tally, jobs []job) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, max(1, min(runtime.NumCPU(), 4)))
+	for _, j := range jobs {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			_ = t.add(ctx, j) // it is counted
+		})
+	}
+	wg.Wait()
+}
