@@ -82,7 +82,7 @@ data_percent = 101
 }
 
 func TestParseNamesTheLineOfASyntaxError(t *testing.T) {
-	_, err := Parse([]byte("default_fs = \"xfs\"\n[lxc\n"), size)
+	_, err := Parse([]byte("default_fs = \"xfs\"\nx = = 1\n"), size)
 	if err == nil || !strings.Contains(err.Error(), "line 2") {
 		t.Errorf("got %v", err)
 	}
