@@ -56,6 +56,8 @@ type Agent struct {
 	endpoints  []endpoint
 	pidNS      string // ours, so that a process of the host is not taken for a container's
 	started    time.Time
+	feed       *feed
+	stopping   chan struct{}  // closed when the agent begins to stop
 	work       sync.WaitGroup // every goroutine of the agent
 
 	mu       sync.Mutex
@@ -75,7 +77,7 @@ func New(o Options, l LVM, m Mounts, d Devices, c Containers, loops Loops) (*Age
 	}
 	return &Agent{
 		opts: o, log: o.Log, store: newStore(l, o.Log, o.Now), mounts: m, devices: d, containers: c, loops: loops,
-		guests: newGuests(), pids: pids, endpoints: endpoints(), pidNS: ns, started: o.Now(), reserved: map[string]bool{},
+		guests: newGuests(), pids: pids, endpoints: endpoints(), feed: newFeed(), stopping: make(chan struct{}), pidNS: ns, started: o.Now(), reserved: map[string]bool{},
 	}, nil
 }
 
@@ -118,6 +120,8 @@ func (a *Agent) Reload(ctx context.Context) error {
 const (
 	adoptEvery  = 15 * time.Second
 	backupQuiet = time.Minute
+	idleEvery   = time.Minute
+	idleAfter   = 5 * time.Minute // without a mount or anything else that has it open
 	drainTime   = 60 * time.Second
 )
 
@@ -143,12 +147,14 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 			a.log.Error("cannot tell when containers end", "error", err)
 		}
 	})
+	a.work.Go(func() { a.follow(watching) })
 	admin := a.listen(ln, nil)
 	a.adopt(ctx)
 	ready()
 	a.loop(ctx, reload)
 
 	a.log.Info("stopping")
+	close(a.stopping)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
 	admin.drain(drain)
@@ -165,6 +171,9 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 func (a *Agent) loop(ctx context.Context, reload <-chan os.Signal) {
 	tick := time.NewTicker(adoptEvery)
 	defer tick.Stop()
+	tidy := time.NewTicker(idleEvery)
+	defer tidy.Stop()
+	unused := map[catalog.ID]int64{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -176,6 +185,9 @@ func (a *Agent) loop(ctx context.Context, reload <-chan os.Signal) {
 		case <-tick.C:
 			a.store.backup(ctx, backupQuiet)
 			a.undoMaking(ctx)
+		case <-tidy.C:
+			a.idle(ctx, unused)
+			continue
 		}
 		a.adopt(ctx)
 	}

@@ -556,3 +556,72 @@ func TestHostGIDFollowsTheMap(t *testing.T) {
 		t.Errorf("in our own namespace 5 is %d, %v", got, ok)
 	}
 }
+
+func TestWatchersSeeWhatTheyMayKnow(t *testing.T) {
+	b := newBench(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	b.agent.work.Go(func() { b.agent.follow(ctx) })
+	defer cancel()
+	b.list(b.admin, false) // the first view is where following begins
+	time.Sleep(50 * time.Millisecond)
+	admin, c1 := b.agent.feed.join(), b.agent.feed.join()
+	hidden := false
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "hid", Size: "1G", Visible: &hidden}, "")
+	b.post(b.admin, api.PathSet, api.SetRequest{Name: "hid", Visibility: "visible"}, "")
+	b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "hid", Name: "s", Mount: "/x"}, "")
+	b.post(b.admin, api.PathSet, api.SetRequest{Name: "hid", Visibility: "hidden"}, "")
+	b.post(b.c1, api.PathDelete, api.NameRequest{Name: "s"}, "")
+	time.Sleep(100 * time.Millisecond)
+	asAdmin := &call{agent: b.agent, asker: catalog.Asker{Owner: catalog.Host(), Admin: true}}
+	asC1 := &call{agent: b.agent, asker: b.guest1.asker(), guest: b.guest1}
+	for _, tt := range []struct {
+		c    *call
+		w    chan change
+		want string
+	}{
+		{asAdmin, admin, "created hid, changed hid, created c1/s, mounted c1/s, changed hid, deleted c1/s"},
+		{asC1, c1, "created hid, created s, mounted s, purged hid, deleted s"},
+	} {
+		b.agent.feed.leave(tt.w)
+		var got []string
+		for ch := range tt.w {
+			if e, ok := tt.c.event(ch); ok {
+				got = append(got, e.What+" "+e.Name)
+			}
+		}
+		// A mount is told at once, a change of the group when it has been read: which comes first is open.
+		all := strings.Join(got, ", ")
+		swapped := strings.Replace(tt.want, "created c1/s, mounted c1/s", "mounted c1/s, created c1/s", 1)
+		swapped = strings.Replace(swapped, "created s, mounted s", "mounted s, created s", 1)
+		if all != tt.want && all != swapped {
+			t.Errorf("%v saw %q, want %q", tt.c.asker.Owner, all, tt.want)
+		}
+	}
+}
+
+func TestAWatcherGetsAStream(t *testing.T) {
+	b := newBench(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	b.agent.work.Go(func() { b.agent.follow(ctx) })
+	defer cancel()
+	conn, err := net.Dial("unix", filepath.Join(filepath.Dir(b.config), "c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	b.list(b.admin, false)
+	if _, err := conn.Write([]byte("GET /1.0/watch HTTP/1.0\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	text := make([]byte, 4096)
+	for n := 0; !strings.Contains(string(text[:n]), `"what":"created","name":"a"`); {
+		m, err := conn.Read(text[n:])
+		if err != nil {
+			t.Fatalf("%v after %q", err, text[:n])
+		}
+		n += m
+	}
+}

@@ -37,6 +37,7 @@ func endpoints() []endpoint {
 		{http.MethodGet, api.PathVolumes, false, get((*call).list)},
 		{http.MethodGet, api.PathVolume, false, get((*call).info)},
 		{http.MethodGet, api.PathUsage, false, get((*call).usage)},
+		{http.MethodGet, api.PathWatch, false, get((*call).watch)},
 		{http.MethodPost, api.PathCreate, false, post((*call).create)},
 		{http.MethodPost, api.PathSnapshot, false, post((*call).snapshot)},
 		{http.MethodPost, api.PathMount, false, post((*call).mount)},

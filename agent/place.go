@@ -99,6 +99,9 @@ func (c *call) place(ctx context.Context, v *View, r *catalog.Record, target str
 	if g != nil {
 		m.Container = g.Owner.Name
 	}
+	if !placed.Already {
+		c.agent.told(api.EventMounted, v, r, g, placed.Path)
+	}
 	return m, nil
 }
 
@@ -190,6 +193,7 @@ func (c *call) umount(ctx context.Context, in api.UmountRequest) ([]api.Mount, e
 			return nil, err
 		}
 		c.what = m.record.Owner.String() + "/" + string(m.record.LV.Name)
+		c.agent.told(api.EventUnmounted, v, m.record, g, m.Path)
 		out := api.Mount{Volume: name, Container: api.HostOwner, Path: m.Path}
 		if g != nil {
 			out.Container = g.Owner.Name

@@ -198,6 +198,9 @@ func (s *socketServer) handle(w http.ResponseWriter, r *http.Request) {
 		out.fail(problem)
 		return
 	}
+	if _, ok := result.(streamed); ok {
+		return
+	}
 	if r.Method == http.MethodPost {
 		a.log.Info("request done", "from", who, "uid", p.Uid, "pid", p.Pid, "path", r.URL.Path, "what", c.what, "took", a.opts.Now().Sub(started).Round(time.Millisecond))
 	}
@@ -239,6 +242,9 @@ func (a *Agent) route(r *http.Request, admin bool) (endpoint, *api.Error) {
 	return endpoint{}, api.Errorf(api.Malformed, "cannot answer %s %.64q: there is no such request", r.Method, r.URL.Path)
 }
 
+// streamed is the result of an endpoint that has written its answer itself.
+type streamed struct{}
+
 // answer writes the lines of one answer.
 type answer struct {
 	w       http.ResponseWriter
@@ -267,16 +273,33 @@ func (o *answer) done(result any, line bool) {
 }
 
 func (o *answer) line(l api.Line, status int) {
+	o.begin(status)
+	_ = o.send(l) // the caller went away
+}
+
+// begin sends the head of an answer of lines, once.
+func (o *answer) begin(status int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.started {
+		return
+	}
+	o.started = true
+	_ = o.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	o.w.Header().Set("Content-Type", "application/x-ndjson")
+	o.w.WriteHeader(status)
+	_ = o.rc.Flush() // the caller went away
+}
+
+// send writes one line. An error says that the caller went away, or does not read.
+func (o *answer) send(line any) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	_ = o.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if !o.started {
-		o.started = true
-		o.w.Header().Set("Content-Type", "application/x-ndjson")
-		o.w.WriteHeader(status)
+	if err := json.NewEncoder(o.w).Encode(line); err != nil {
+		return err
 	}
-	_ = json.NewEncoder(o.w).Encode(l) // the caller went away
-	_ = o.rc.Flush()
+	return o.rc.Flush()
 }
 
 // readBody reads a small body within a deadline, which does not hold for the work that follows.

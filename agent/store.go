@@ -52,6 +52,7 @@ type store struct {
 	now func() time.Time
 
 	reading chan struct{} // holds one token while a report runs
+	changed chan struct{} // has an element when the view was replaced, or dropped, since somebody looked
 
 	mu    sync.Mutex
 	pools []policy.Pool
@@ -61,14 +62,24 @@ type store struct {
 }
 
 func newStore(l LVM, log *slog.Logger, now func() time.Time) *store {
-	return &store{lvm: l, log: log, now: now, reading: make(chan struct{}, 1), dirty: map[lvm.VG]time.Time{}}
+	return &store{lvm: l, log: log, now: now, reading: make(chan struct{}, 1), changed: make(chan struct{}, 1), dirty: map[lvm.VG]time.Time{}}
 }
 
 // setPools says which pools there are; the view is read anew at the next question.
 func (s *store) setPools(pools []policy.Pool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pools, s.view = pools, nil
+	s.pools = pools
+	s.replace(nil)
+}
+
+// replace puts another view in place; nil has the next question read one. The caller holds s.mu.
+func (s *store) replace(v *View) {
+	s.view = v
+	select {
+	case s.changed <- struct{}{}:
+	default: // somebody is about to look already
+	}
 }
 
 // current returns a view that is at most maxAge old, or was made by our own changes from one that is.
@@ -100,7 +111,7 @@ func (s *store) current(ctx context.Context, maxAge time.Duration) (*View, error
 		v.at = began
 		s.mu.Lock()
 		if gen == s.gen { // else we changed something meanwhile, and the report may have missed it
-			s.view = v
+			s.replace(v)
 			s.mu.Unlock()
 			return v, nil
 		}
@@ -215,9 +226,9 @@ func (s *store) write(ctx context.Context, vg lvm.VG, do func(ctx context.Contex
 		s.dirty[vg] = s.now()
 		switch {
 		case err != nil:
-			s.view = nil // whatever happened, the next question reads it
+			s.replace(nil) // whatever happened, the next question reads it
 		case change != nil && s.view != nil:
-			s.view = s.view.edited(vg, change)
+			s.replace(s.view.edited(vg, change))
 		}
 		return err
 	})

@@ -24,6 +24,7 @@ const (
 	PathVolumes    = "/volumes"    // GET: []Volume; query all=1 also lists the trash
 	PathVolume     = "/volume"     // GET: Volume with Holders; query name=REF
 	PathUsage      = "/usage"      // GET: []Usage; query container=NAME on the sysadmin's socket
+	PathWatch      = "/watch"      // GET: a stream of Event, one a line, until either side ends it
 	PathStatus     = "/status"     // GET: Status; sysadmin
 	PathContainers = "/containers" // GET: []Container; sysadmin
 	PathCreate     = "/create"     // POST CreateRequest: Volume
@@ -236,4 +237,25 @@ type Container struct {
 	Privileged bool   `json:"privileged"`
 	LLS        string `json:"lls"` // "ok", or why /lls does not work in it
 	Mounts     int    `json:"mounts"`
+}
+
+// Values of [Event.What].
+const (
+	EventCreated   = "created"
+	EventChanged   = "changed" // its size, visibility, access or owner
+	EventDeleted   = "deleted" // it went to the trash
+	EventUndeleted = "undeleted"
+	EventPurged    = "purged" // it is gone for good, or no longer to be seen
+	EventMounted   = "mounted"
+	EventUnmounted = "unmounted"
+)
+
+// Event is something that happened to a volume the asker may know of.
+type Event struct {
+	Time      time.Time `json:"time"`
+	What      string    `json:"what"`
+	Name      string    `json:"name"` // as the asker types it
+	Owner     string    `json:"owner"`
+	Container string    `json:"container,omitempty"` // of a mount, as in [Mount]
+	Path      string    `json:"path,omitempty"`
 }

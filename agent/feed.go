@@ -1,0 +1,219 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"sync"
+
+	"lls/agent/api"
+	"lls/agent/catalog"
+	"lls/lvm"
+)
+
+// change is what happened to one volume between two views, or a mount of it. Either record may be nil.
+type change struct {
+	what     string
+	was, now *catalog.Record
+	view     *View // that names it
+	guest    *guest
+	path     string
+}
+
+// differences are the changes from one catalog to another.
+func differences(was, now *View) []change {
+	var out []change
+	for _, r := range now.Catalog.Records {
+		if what := differs(was.Catalog.ByID(r.ID), r); what != "" {
+			out = append(out, change{what: what, was: was.Catalog.ByID(r.ID), now: r, view: now})
+		}
+	}
+	for _, r := range was.Catalog.Records {
+		if now.Catalog.ByID(r.ID) == nil && r.State != catalog.Making {
+			out = append(out, change{what: api.EventPurged, was: r, view: was})
+		}
+	}
+	return out
+}
+
+func differs(was, now *catalog.Record) string {
+	switch {
+	case now.State == catalog.Making:
+		return ""
+	case was == nil || was.State == catalog.Making:
+		return api.EventCreated
+	case was.State != now.State && now.State == catalog.Trash:
+		return api.EventDeleted
+	case was.State != now.State:
+		return api.EventUndeleted
+	case was.Name != now.Name || was.Owner != now.Owner || was.Visible != now.Visible || was.Access != now.Access || was.LV.Size != now.LV.Size:
+		return api.EventChanged
+	}
+	return ""
+}
+
+// feed hands changes to those who watch. A watcher who does not keep up is let go, and told so by the end of the stream.
+type feed struct {
+	mu       sync.Mutex
+	watchers map[chan change]struct{}
+}
+
+// maxBehind is how many changes a watcher may be behind.
+const maxBehind = 1024
+
+func newFeed() *feed { return &feed{watchers: map[chan change]struct{}{}} }
+
+func (f *feed) join() chan change {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	w := make(chan change, maxBehind)
+	f.watchers[w] = struct{}{}
+	return w
+}
+
+func (f *feed) leave(w chan change) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.watchers[w]; ok {
+		delete(f.watchers, w)
+		close(w)
+	}
+}
+
+func (f *feed) send(changes ...change) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for w := range f.watchers {
+		for _, c := range changes {
+			select {
+			case w <- c:
+				continue
+			default:
+			}
+			delete(f.watchers, w)
+			close(w)
+			break
+		}
+	}
+}
+
+// event is a change as one asker may know it; false when it is not the asker's to know.
+func (c *call) event(ch change) (api.Event, bool) {
+	e := api.Event{Time: c.agent.opts.Now(), What: ch.what, Path: ch.path}
+	r := ch.now
+	knew, knows := ch.was != nil && ch.was.Known(c.asker), ch.now != nil && ch.now.Known(c.asker)
+	switch {
+	case ch.now != nil && knows && ch.was != nil && !knew:
+		e.What = api.EventCreated // it was made visible
+	case ch.was != nil && knew && !knows:
+		e.What, r = api.EventPurged, ch.was // it is gone, for this asker
+	case !knows && !knew:
+		return e, false
+	}
+	e.Name, e.Owner = ch.view.Catalog.Shown(c.asker, r), r.Owner.Name
+	if ch.what == api.EventMounted || ch.what == api.EventUnmounted {
+		e.Container = api.HostOwner
+		switch {
+		case ch.guest != nil && (c.asker.Admin || ch.guest == c.guest):
+			e.Container = ch.guest.Owner.Name
+		case !c.asker.Admin:
+			e.Container, e.Path = api.AnotherContainer, ""
+		}
+	}
+	return e, true
+}
+
+// watch streams events until the caller goes, falls too far behind, or the agent stops.
+func (c *call) watch(ctx context.Context) (streamed, error) {
+	w := c.agent.feed.join()
+	defer c.agent.feed.leave(w)
+	c.answer.begin(http.StatusOK)
+	for {
+		select {
+		case <-ctx.Done():
+			return streamed{}, nil
+		case <-c.agent.stopping:
+			return streamed{}, nil
+		case ch, ok := <-w:
+			if !ok {
+				return streamed{}, nil
+			}
+			e, ok := c.event(ch)
+			if ok && c.answer.send(e) != nil {
+				return streamed{}, nil // the caller went away
+			}
+		}
+	}
+}
+
+// follow tells of every change of the volume groups, whoever made it.
+func (a *Agent) follow(ctx context.Context) {
+	var last *View
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.store.changed:
+		}
+		v, err := a.store.current(ctx, workAge)
+		if err != nil {
+			a.log.Warn("cannot read the volume groups", "error", err)
+			continue
+		}
+		if last != nil && last != v {
+			a.feed.send(differences(last, v)...)
+		}
+		last = v
+	}
+}
+
+// told tells of a mount or its end.
+func (a *Agent) told(what string, v *View, r *catalog.Record, g *guest, path string) {
+	a.feed.send(change{what: what, was: r, now: r, view: v, guest: g, path: path})
+}
+
+// idle deactivates the volumes that have been active and unused for a while, so that a host does not carry thousands of devices.
+// since remembers when each was first seen unused.
+func (a *Agent) idle(ctx context.Context, since map[catalog.ID]int64) {
+	v, err := a.store.current(ctx, 0)
+	if err != nil {
+		return // the next report tells of it
+	}
+	at := a.places()
+	now := a.opts.Now().Unix()
+	var seen []catalog.ID
+	for _, r := range v.Catalog.Records {
+		if !r.LV.Active || r.LV.Open || r.State == catalog.Making || len(placesOf(at, r.LV)) > 0 {
+			continue
+		}
+		seen = append(seen, r.ID)
+		if _, known := since[r.ID]; !known {
+			since[r.ID] = now
+		}
+		if now-since[r.ID] < int64(idleAfter.Seconds()) {
+			continue
+		}
+		if err := a.deactivate(ctx, r); err != nil {
+			a.log.Warn("cannot deactivate an unused volume", "volume", r.LV.Name, "error", err)
+		}
+		delete(since, r.ID)
+	}
+	for id := range since {
+		if !slices.Contains(seen, id) {
+			delete(since, id)
+		}
+	}
+}
+
+// deactivate has an unused volume's device go.
+func (a *Agent) deactivate(ctx context.Context, r *catalog.Record) error {
+	a.log.Info("deactivating an unused volume", "volume", r.LV.Name)
+	return a.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
+		err := w.Deactivate(ctx, r.LV.Name)
+		if errors.Is(err, lvm.ErrOpen) {
+			return changed(r.LV.Name, func(v *lvm.Volume) { v.Open = true }), nil // somebody was quicker
+		}
+		return changed(r.LV.Name, func(v *lvm.Volume) { v.Active, v.Major, v.Minor = false, 0, 0 }), err
+	})
+}
