@@ -25,6 +25,7 @@ const (
 	guestPID       = guestRun + "/pid"
 	guestOrder     = guestRun + "/order.json"
 	guestDeb       = "/lab/lls.deb"
+	guestDebLog    = "/var/log/lab-install.log"
 	guestHasDeb    = "/var/lib/lab-has-lls"
 	portVirtio     = "/dev/virtio-ports/lab"
 	portSerial     = "/dev/ttyS0"
@@ -92,7 +93,7 @@ func (g *guest) serve(orders <-chan os.Signal) error {
 	if err := json.Unmarshal(payload, &j); err != nil {
 		return fmt.Errorf("cannot read the job: %w", err)
 	}
-	if err := installLLS(); err != nil {
+	if err := checkInstalled(); err != nil {
 		return err
 	}
 	run, err := g.start(j)
@@ -157,23 +158,15 @@ func syncShare() error {
 	return nil
 }
 
-// installLLS installs the package once; a guest that was rebooted has it.
-func installLLS() error {
+// checkInstalled makes sure that lab-init could install LLS's package.
+func checkInstalled() error {
 	if _, err := os.Stat(guestDeb); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if _, err := os.Stat(guestHasDeb); err == nil {
-		return nil
+	if _, err := os.Stat(guestHasDeb); err != nil {
+		log, _ := os.ReadFile(guestDebLog)
+		return fmt.Errorf("cannot install LLS's package:\n%s", log)
 	}
-	if out, err := exec.Command("dpkg", "-i", "--", guestDeb).CombinedOutput(); err != nil {
-		journal, _ := exec.Command("journalctl", "-b", "-n", "30", "--no-pager", "-u", "lls-agent.service").CombinedOutput()
-		return fmt.Errorf("cannot install LLS's package: %w\n%s%s", err, out, journal)
-	}
-	if err := os.WriteFile(guestHasDeb, nil, 0o600); err != nil {
-		return err
-	}
-	// dpkg was told not to: a later power cut must find LLS installed.
-	unix.Sync()
 	return nil
 }
 

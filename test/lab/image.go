@@ -25,7 +25,7 @@ type builder struct {
 func (b *builder) ensure(ctx context.Context, key string, build func(ctx context.Context, dir string) error) (string, error) {
 	final := filepath.Join(b.cache.images(), key)
 	if _, err := os.Stat(final); err == nil {
-		return final, nil
+		return final, touch(final)
 	}
 	lock, err := waitLock(ctx, b.cache.file(key+".lock"), func() { b.say("waiting for another run to build %s", key) })
 	if err != nil {
@@ -34,6 +34,9 @@ func (b *builder) ensure(ctx context.Context, key string, build func(ctx context
 	defer lock.Close()
 	if _, err := os.Stat(final); err == nil {
 		return final, nil
+	}
+	if err := b.forgetOld(time.Now()); err != nil {
+		return "", err
 	}
 	start := time.Now()
 	b.say("building %s", key)
@@ -52,6 +55,36 @@ func (b *builder) ensure(ctx context.Context, key string, build func(ctx context
 	}
 	b.say("built %s in %.0f s", key, time.Since(start).Seconds())
 	return final, nil
+}
+
+// imageLife is how long an image is kept that nothing uses: recipes change.
+const imageLife = 7 * 24 * time.Hour
+
+// forgetOld removes the images that were last used long ago.
+func (b *builder) forgetOld(now time.Time) error {
+	entries, err := os.ReadDir(b.cache.images())
+	if err != nil {
+		return fmt.Errorf("cannot list images: %w", err)
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil || now.Sub(info.ModTime()) < imageLife {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(b.cache.images(), entry.Name())); err != nil {
+			return fmt.Errorf("cannot remove an old image: %w", err)
+		}
+	}
+	return nil
+}
+
+// touch notes that an image is in use.
+func touch(dir string) error {
+	now := time.Now()
+	if err := os.Chtimes(dir, now, now); err != nil {
+		return fmt.Errorf("cannot note the use of an image: %w", err)
+	}
+	return nil
 }
 
 // umlKernel returns a folder with usr/bin/linux.uml, its libc and its modules,

@@ -37,7 +37,7 @@ func (q qemu) command(plan bootPlan) (*exec.Cmd, error) {
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-m", strconv.FormatInt(plan.memory>>20, 10) + "M",
 		"-kernel", filepath.Join(plan.image, "vmlinuz"), "-initrd", filepath.Join(plan.image, "initrd.img"),
-		"-append", "root=/dev/vda rw console=ttyS0 panic=-1 quiet systemd.show_status=0 net.ifnames=0",
+		"-append", "root=/dev/vda rw console=ttyS0 panic=-1 quiet init=/usr/local/sbin/lab-init systemd.show_status=0 net.ifnames=0",
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 		"-chardev", "socket,id=line,fd=3", "-device", "virtio-serial-pci",
 		"-device", "virtserialport,chardev=line,name=lab",

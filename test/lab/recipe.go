@@ -96,6 +96,20 @@ ExecStart=/usr/bin/journalctl -b --no-pager -p warning
 StandardOutput=tty
 TTYPath=/dev/console
 `
+	// The package goes in before systemd starts, so that its services start as
+	// they do on a machine that has it, and without the reloads that an
+	// installation under a running systemd takes (2.5 s, 16 s translated).
+	firstProcess = `#!/bin/sh
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+mount -t proc -o nosuid,nodev,noexec proc /proc
+mount /lab
+if [ -e ` + guestDeb + ` ] && [ ! -e ` + guestHasDeb + ` ]; then
+	if dpkg -i ` + guestDeb + ` >` + guestDebLog + ` 2>&1 && sync; then
+		: >` + guestHasDeb + `
+	fi
+fi
+exec /sbin/init "$@"
+`
 	// lxc-net would wait for a bridge for half a minute: the guest has a
 	// loopback network only.
 	lxcNet = "USE_LXC_BRIDGE=\"false\"\n"
@@ -133,6 +147,7 @@ func guestRecipe(b backendName, s suite) recipe {
 			"/etc/subgid":                                  {0o644, subordinateIDs},
 			"/etc/default/lxc-net":                         {0o644, lxcNet},
 			"/etc/systemd/system/lab.target":               {0o644, labTarget},
+			"/usr/local/sbin/lab-init":                     {0o755, firstProcess},
 			"/etc/systemd/system/emergency.service":        {0o644, emergency},
 			"/etc/systemd/system/lab.service":              {0o644, labService},
 			"/etc/systemd/system.conf.d/lab.conf":          {0o644, "[Manager]\nDefaultTimeoutStopSec=15s\n"},

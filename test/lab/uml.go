@@ -60,7 +60,7 @@ func (u uml) command(plan bootPlan) (*exec.Cmd, error) {
 			"ubd0=/run/root.cow,/img/base.img", "ubd1=/run/" + diskName,
 			"root=/dev/ubda", "rw", "seccomp=on",
 			"con=null", "con0=null,fd:2", "ssl=null", "ssl0=fd:3",
-			"uml_dir=/tmp", "umid=lab", "quiet", "systemd.show_status=0",
+			"uml_dir=/tmp", "umid=lab", "quiet", "init=/usr/local/sbin/lab-init", "systemd.show_status=0",
 		},
 	})
 	if err != nil {
