@@ -112,6 +112,11 @@ func (a *Agent) Reload(ctx context.Context) error {
 	a.cfg = cfg
 	a.mu.Unlock()
 	a.store.setPools(cfg.Pools)
+	for _, g := range a.guests.list() {
+		if err := a.putConfig(g, cfg); err != nil {
+			a.log.Warn("cannot tell the container its configuration", "container", g.Owner, "error", err)
+		}
+	}
 	a.log.Info("configuration read", "pools", len(cfg.Pools), "lxcpaths", len(cfg.LXCPaths))
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -121,7 +120,7 @@ func (a *Agent) serve(ctx context.Context, c container.Container, pid int) error
 	}
 	defer leave()
 	if old := a.guests.get(c.Key()); old != nil {
-		if old.box.PID == pid && old.alive() {
+		if old.box.PID == pid && old.box.Alive() {
 			return a.inject(ctx, old)
 		}
 		a.drop(old, false)
@@ -166,12 +165,6 @@ func (a *Agent) newGuest(c container.Container, pid int) (g *guest, err error) {
 	return g, nil
 }
 
-// alive says whether the guest's init still runs.
-func (g *guest) alive() bool {
-	_, err := os.Stat(fmt.Sprintf("/proc/%d", g.box.PID))
-	return err == nil && g.box.Alive()
-}
-
 // inject puts the client and the tree into the container, again when its root took them away.
 func (a *Agent) inject(ctx context.Context, g *guest) error {
 	if there, err := a.mounts.Injected(g.box, g.tree); err == nil && there && g.status() == "ok" {
@@ -191,16 +184,6 @@ func (a *Agent) inject(ctx context.Context, g *guest) error {
 		a.log.Warn("cannot make /lls in the container", "container", g.Owner, "error", err)
 	}
 	return err
-}
-
-// fill copies the client into the guest's tree. The copy is the container's own: what its root does to it harms nobody else.
-func (a *Agent) fill(g *guest) error {
-	f, err := os.Open(a.opts.Client)
-	if err != nil {
-		return fmt.Errorf("cannot copy the client: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	return g.tree.Copy("bin/lls", f, 0o755)
 }
 
 // ended clears up after a container that has ended, unless it runs again already.
@@ -252,7 +235,7 @@ func (a *Agent) adopt(ctx context.Context) {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 8)
 	for _, c := range all {
-		if g := a.guests.get(c.Key()); g != nil && g.alive() {
+		if g := a.guests.get(c.Key()); g != nil && g.box.Alive() {
 			if ok, err := a.mounts.Injected(g.box, g.tree); err == nil && ok {
 				continue
 			}

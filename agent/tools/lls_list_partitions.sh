@@ -1,0 +1,3 @@
+#!/bin/sh
+# The old name of `lls list`.
+exec /lls/bin/lls list "$@"
