@@ -129,7 +129,9 @@ type LV struct {
 }
 
 // Tags are the volume's tags.
-func (v LV) Tags() []string { return strings.FieldsFunc(v.TagList, func(r rune) bool { return r == ',' }) }
+func (v LV) Tags() []string {
+	return strings.FieldsFunc(v.TagList, func(r rune) bool { return r == ',' })
+}
 
 // Tag is the value of a tag KEY=VALUE, or nothing.
 func (v LV) Tag(key string) string {
