@@ -94,6 +94,33 @@ func (c *Client) Post(ctx context.Context, path string, in, out any) error {
 	})
 }
 
+// Watch hands each event of the agent's stream to each, until that or ctx ends it, or the agent does: then the error's
+// code is Interrupted.
+func (c *Client) Watch(ctx context.Context, each func(Event) error) error {
+	return c.exchange(ctx, "GET", "/"+Version+PathWatch, nil, func(status int, dec *json.Decoder) error {
+		if status != 200 {
+			var line Line
+			if err := dec.Decode(&line); err != nil || line.Error == nil {
+				return unreadable(status)
+			}
+			return line.Error
+		}
+		for {
+			var e Event
+			if err := dec.Decode(&e); err != nil {
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				return Errorf(Interrupted, "cannot watch any longer: the agent ended the stream").
+					WithHint("begin anew, and see what happened meanwhile: lls list").Because(err)
+			}
+			if err := each(e); err != nil {
+				return err
+			}
+		}
+	})
+}
+
 // exchange sends one request on a connection of its own and has read take the answer's body.
 func (c *Client) exchange(ctx context.Context, method, target string, body []byte, read func(int, *json.Decoder) error) error {
 	if ctx.Err() != nil {

@@ -19,6 +19,7 @@ _lls() {
     list) words="--all --json --help" ;;
     info) words="--json --help" ;;
     usage) words="--json --help" ;;
+    watch) words="--json --help" ;;
     create) words="--size --fs --pool --visible --mount --json --help" ;;
     snapshot) words="--visible --mount --ro --json --help" ;;
     mount) words="--ro --json --help" ;;
@@ -28,7 +29,7 @@ _lls() {
     delete) words="--json --help" ;;
     undelete) words="--as --json --help" ;;
     purge) words="--yes --json --help" ;;
-    "") words="list info usage create snapshot mount umount resize set delete undelete purge help --help --version" ;;
+    "") words="list info usage watch create snapshot mount umount resize set delete undelete purge help --help --version" ;;
     esac
     if [[ $cur != -* ]]; then
         case $cmd in

@@ -13,6 +13,7 @@ _lls() {
         'list:show the volumes you have and those you may use'
         'info:show all there is to know about a volume, and who holds it'
         'usage:show your quota and what you use of it'
+        'watch:show what happens to volumes, as it happens'
         'create:make a new, empty volume with a file system'
         'snapshot:make a writable snapshot of a volume; without NAME, a name is made from SOURCE and the date'
         'mount:mount a volume at a directory'
@@ -42,6 +43,10 @@ _lls() {
             '--help[show this text]' \
             '1:NAME:_lls_volumes' '*: :' ;;
     usage)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' ;;
+    watch)
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' ;;

@@ -20,7 +20,7 @@ const (
 // Volumes gives the commands on volumes, which both programs have, in the order of a help text.
 func Volumes(side Side) []Command {
 	return []Command{
-		list(side), info(side), usageOf(side), create(side), snapshot(side), mount(side), umount(side),
+		list(side), info(side), usageOf(side), watch(), create(side), snapshot(side), mount(side), umount(side),
 		resize(), set(), remove(), undelete(), purge(),
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"lls/agent/api"
 )
@@ -208,4 +209,40 @@ func sizeOf(n, limit int64) string {
 		return Size(n)
 	}
 	return Size(n) + " of " + Size(limit)
+}
+
+func watch() Command {
+	return Command{
+		Name: "watch", Max: 0,
+		Short: "show what happens to volumes, as it happens",
+		Examples: []Example{
+			{"watch", "until it is interrupted"},
+			{"watch --json", "one JSON object a line"},
+		},
+		Run: func(ctx context.Context, c *Call) error {
+			return c.client.Watch(ctx, func(e api.Event) error {
+				if !c.json {
+					return c.Show(e, happened(e, c.Now()))
+				}
+				text, err := encode(e, "")
+				if err != nil {
+					return err
+				}
+				c.out.print(text)
+				return c.out.err
+			})
+		},
+	}
+}
+
+// happened is an event in one line.
+func happened(e api.Event, now time.Time) string {
+	line := e.Time.In(now.Location()).Format("15:04:05") + " " + e.What + " " + e.Name
+	switch {
+	case e.Path != "":
+		line += " at " + e.Path + " in " + e.Container
+	case e.Container != "":
+		line += " in " + e.Container
+	}
+	return line
 }
