@@ -274,7 +274,7 @@ func rebootMain(args []string) error {
 		args = args[1:]
 	}
 	if len(args) == 0 {
-		return fmt.Errorf("%w: lab-reboot [--hard] COMMAND ARGS...", errUsage)
+		return fmt.Errorf("%w: lab-reboot [--hard] COMMAND [ARGS]", errUsage)
 	}
 	order.Command = args
 	payload, err := json.Marshal(order)
