@@ -138,7 +138,8 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 		return err
 	}
 	a.recover(ctx)
-	_ = os.Remove(a.opts.Socket) // of an agent that was killed; a second one is kept out by the lock
+	a.work.Go(func() { a.growAll(ctx) }) // not before: a frozen file system would keep everybody waiting
+	_ = os.Remove(a.opts.Socket)         // of an agent that was killed; a second one is kept out by the lock
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: a.opts.Socket, Net: "unix"})
 	if err != nil {
 		return fmt.Errorf("cannot listen for the sysadmin: %w", err)
@@ -162,10 +163,12 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 	close(a.stopping)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
-	admin.drain(drain)
+	var drained sync.WaitGroup // all at once: none may use up the time of the others
+	drained.Go(func() { admin.drain(drain) })
 	for _, g := range a.guests.list() {
-		g.server.drain(drain)
+		drained.Go(func() { g.server.drain(drain) })
 	}
+	drained.Wait()
 	stopWatching()
 	a.work.Wait()
 	a.store.backup(drain, 0)
@@ -198,7 +201,7 @@ func (a *Agent) loop(ctx context.Context, reload <-chan os.Signal) {
 	}
 }
 
-// recover finishes or undoes what a crash left half done: file systems grow to their volumes, volumes that never became live go.
+// recover undoes what a crash left half done: volumes that never became live go.
 func (a *Agent) recover(ctx context.Context) {
 	v, err := a.store.current(ctx, 0)
 	if err != nil {
@@ -207,6 +210,15 @@ func (a *Agent) recover(ctx context.Context) {
 	}
 	for _, problem := range append(v.Missing, v.Catalog.Odd...) {
 		a.log.Warn("found at the start", "problem", problem)
+	}
+	a.undoMaking(ctx)
+}
+
+// growAll lets file systems grow that a crash kept from it.
+func (a *Agent) growAll(ctx context.Context) {
+	v, err := a.store.current(ctx, time.Hour)
+	if err != nil {
+		return // recover has told of it
 	}
 	for _, r := range v.Catalog.Records {
 		if !r.Growing || r.State == catalog.Making {
@@ -217,7 +229,6 @@ func (a *Agent) recover(ctx context.Context) {
 			a.log.Error("cannot grow a file system to its volume", "volume", r.LV.Name, "error", err)
 		}
 	}
-	a.undoMaking(ctx)
 }
 
 // undoMaking takes away the volumes that never became live and that no request is making. A mkfs that outlived its agent keeps such a

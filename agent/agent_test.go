@@ -469,6 +469,7 @@ func TestAnInterruptedStepIsFinishedOrUndoneAtTheStart(t *testing.T) {
 	}
 	b.dev.growErr = nil
 	b.agent.recover(t.Context())
+	b.agent.growAll(t.Context())
 	if got := b.names(b.admin, true); got != "c1/grow=live" {
 		t.Errorf("after recovery: %q", got)
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -255,7 +257,11 @@ func (a *Agent) adoptOne(ctx context.Context, c container.Container) {
 	ask, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	pid, err := a.containers.Init(ask, c)
-	if errors.Is(err, container.ErrNotRunning) || ctx.Err() != nil {
+	if errors.Is(err, container.ErrNotRunning) {
+		a.clear(ctx, c)
+		return
+	}
+	if ctx.Err() != nil {
 		return
 	}
 	if err == nil {
@@ -263,6 +269,28 @@ func (a *Agent) adoptOne(ctx context.Context, c container.Container) {
 	}
 	if err != nil && !errors.Is(err, mount.ErrHostMounts) {
 		a.log.Warn("cannot serve the container", "container", c.Owner, "error", err)
+	}
+}
+
+// clear takes away the tree of a container that ended while no agent ran. A mount half way would keep its volume in use for ever.
+func (a *Agent) clear(ctx context.Context, c container.Container) {
+	if _, err := os.Lstat(filepath.Join(a.opts.Trees, c.Key())); err != nil {
+		return
+	}
+	leave, err := a.guests.enter(ctx, c.Key())
+	if err != nil {
+		return
+	}
+	defer leave()
+	if a.guests.get(c.Key()) != nil {
+		return // it has been started meanwhile
+	}
+	tree, err := mount.OpenTree(a.opts.Trees, c.Key())
+	if err == nil {
+		err = tree.Remove()
+	}
+	if err != nil {
+		a.log.Warn("cannot clear up after the container", "container", c.Owner, "error", err)
 	}
 }
 

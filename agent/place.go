@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"lls/agent/api"
 	"lls/agent/catalog"
@@ -32,6 +33,9 @@ type Devices interface {
 	Grow(ctx context.Context, path string, fs filesystem.Type) error
 	Detect(path string) (filesystem.Type, error)
 }
+
+// placeDeadline bounds a mount or an unmount, whose device may take its time.
+const placeDeadline = 2 * time.Minute
 
 // maxPath is the kernel's PATH_MAX.
 const maxPath = 4096
@@ -79,6 +83,8 @@ func (c *call) mount(ctx context.Context, in api.MountRequest) (api.Mount, error
 // place mounts a volume in a guest, or on the host when g is nil. It is the one path of every mount, and ends with what the mount
 // layer read back from inside.
 func (c *call) place(ctx context.Context, v *View, r *catalog.Record, target string, readOnly bool, g *guest) (api.Mount, error) {
+	ctx, cancel := context.WithTimeout(ctx, placeDeadline)
+	defer cancel()
 	name := v.Catalog.Shown(c.asker, r)
 	asker := c.asker
 	if g != nil && asker.Admin { // what holds for the container holds when the sysadmin mounts into it, but for the rights
@@ -179,7 +185,8 @@ func (c *call) umount(ctx context.Context, in api.UmountRequest) ([]api.Mount, e
 	if err != nil {
 		return nil, err
 	}
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), placeDeadline)
+	defer cancel()
 	gone := []api.Mount{}
 	for _, m := range found {
 		name := v.Catalog.Shown(c.asker, m.record)

@@ -26,6 +26,7 @@ import (
 // What one socket takes. A container's root can hold these much, and nothing else of the agent.
 const (
 	maxConns      = 128 // at once; more wait in the socket's backlog
+	maxWork       = 8   // requests that are worked on at once, watching aside; the next ones wait
 	maxHeader     = 16 << 10
 	maxBody       = 64 << 10
 	headerTimeout = 10 * time.Second
@@ -38,10 +39,12 @@ type socketServer struct {
 	guest *guest
 	ln    *limitListener
 	http  *http.Server
+	work  chan struct{} // one element for each request of a container that is worked on
+	turn  chan struct{} // holds one token while a request of the container has, or waits for, a volume group's writer
 }
 
 func newSocketServer(a *Agent, ln *net.UnixListener, g *guest) *socketServer {
-	s := &socketServer{agent: a, guest: g, ln: &limitListener{UnixListener: ln, slots: make(chan struct{}, maxConns), done: make(chan struct{})}}
+	s := &socketServer{agent: a, guest: g, work: make(chan struct{}, maxWork), turn: make(chan struct{}, 1), ln: &limitListener{UnixListener: ln, slots: make(chan struct{}, maxConns), done: make(chan struct{})}}
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.handle),
 		ReadHeaderTimeout: headerTimeout,
@@ -166,6 +169,8 @@ func (s *socketServer) handle(w http.ResponseWriter, r *http.Request) {
 	a := s.agent
 	started := a.opts.Now()
 	out := &answer{w: w, rc: http.NewResponseController(w)}
+	// Also for a body that is not wanted: the server reads some of it before it answers.
+	_ = out.rc.SetReadDeadline(time.Now().Add(headerTimeout))
 	p, _ := r.Context().Value(peerKey{}).(peer)
 	cfg := a.config()
 	e, problem := a.route(r, s.guest == nil)
@@ -181,12 +186,17 @@ func (s *socketServer) handle(w http.ResponseWriter, r *http.Request) {
 	if s.guest != nil {
 		c.asker = s.guest.asker()
 	}
-	body, err := readBody(w, r)
-	if err != nil {
-		out.fail(api.Errorf(api.Malformed, "cannot read the request: %v", err))
+	body, problem := readBody(out, r)
+	if problem != nil {
+		out.fail(problem)
 		return
 	}
-	result, err := c.run(r.Context(), e, body)
+	ctx, leave, err := s.enter(r.Context(), e)
+	if err != nil {
+		return // the caller went away
+	}
+	defer leave()
+	result, err := c.run(ctx, e, body)
 	who := "host"
 	if s.guest != nil {
 		who = s.guest.Owner.String()
@@ -205,6 +215,19 @@ func (s *socketServer) handle(w http.ResponseWriter, r *http.Request) {
 		a.log.Info("request done", "from", who, "uid", p.Uid, "pid", p.Pid, "path", r.URL.Path, "what", c.what, "took", a.opts.Now().Sub(started).Round(time.Millisecond))
 	}
 	out.done(result, r.Method == http.MethodPost)
+}
+
+// enter waits until the container has no more than so many requests under way, so that it cannot crowd out the others.
+func (s *socketServer) enter(ctx context.Context, e endpoint) (context.Context, func(), error) {
+	if s.guest == nil || e.path == api.PathWatch {
+		return ctx, func() {}, nil
+	}
+	select {
+	case s.work <- struct{}{}:
+		return withTurn(ctx, s.turn), func() { <-s.work }, nil
+	case <-ctx.Done():
+		return ctx, nil, ctx.Err()
+	}
 }
 
 // run carries the request out. A mistake of ours ends it alone, not the agent.
@@ -302,13 +325,18 @@ func (o *answer) send(line any) error {
 	return o.rc.Flush()
 }
 
-// readBody reads a small body within a deadline, which does not hold for the work that follows.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(headerTimeout))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	_ = rc.SetReadDeadline(time.Time{})
-	return body, err
+// readBody reads a small body within the deadline of the request's beginning, which does not hold for the work that follows.
+func readBody(out *answer, r *http.Request) ([]byte, *api.Error) {
+	body, err := io.ReadAll(http.MaxBytesReader(out.w, r.Body, maxBody))
+	var large *http.MaxBytesError
+	switch { // what the error itself says is of the host
+	case errors.As(err, &large):
+		return nil, api.Errorf(api.Malformed, "cannot read the request: it is larger than %d bytes", large.Limit)
+	case err != nil:
+		return nil, api.Errorf(api.Malformed, "cannot read the request: it did not come whole, or not in time").Because(err)
+	}
+	_ = out.rc.SetReadDeadline(time.Time{})
+	return body, nil
 }
 
 // decode reads a request's body into in, which must be all there is in it.

@@ -57,7 +57,7 @@ type store struct {
 	mu    sync.Mutex
 	pools []policy.Pool
 	view  *View
-	gen   int                  // counts our own changes
+	since *missed              // while a report runs: what it may have missed
 	dirty map[lvm.VG]time.Time // changed and not backed up since
 }
 
@@ -71,6 +71,7 @@ func (s *store) setPools(pools []policy.Pool) {
 	defer s.mu.Unlock()
 	s.pools = pools
 	s.replace(nil)
+	s.miss("", nil)
 }
 
 // replace puts another view in place; nil has the next question read one. The caller holds s.mu.
@@ -99,23 +100,49 @@ func (s *store) current(ctx context.Context, maxAge time.Duration) (*View, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportDeadline)
 	defer cancel()
-	for {
-		s.mu.Lock()
-		gen, pools := s.gen, s.pools
-		s.mu.Unlock()
-		began := s.now()
-		v, err := s.read(ctx, pools)
-		if err != nil {
-			return nil, err
-		}
-		v.at = began
-		s.mu.Lock()
-		if gen == s.gen { // else we changed something meanwhile, and the report may have missed it
-			s.replace(v)
-			s.mu.Unlock()
-			return v, nil
-		}
-		s.mu.Unlock()
+	s.mu.Lock()
+	s.since = &missed{}
+	pools := s.pools
+	s.mu.Unlock()
+	began := s.now()
+	v, err := s.read(ctx, pools)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	missed := s.since
+	s.since = nil
+	if err != nil {
+		return nil, err
+	}
+	v.at = began
+	for _, m := range missed.edits {
+		v = v.edited(m.vg, m.edit)
+	}
+	if !missed.unknown {
+		s.replace(v)
+	}
+	return v, nil
+}
+
+// missed is what we changed ourselves while a report ran, which may hold it or not. Reading again until nothing happened meanwhile would
+// let a busy container keep all others waiting.
+type missed struct {
+	edits   []editOf
+	unknown bool // something failed, with an outcome that is not known: the report answers those who asked before, and is not kept
+}
+
+type editOf struct {
+	vg   lvm.VG
+	edit edit
+}
+
+// miss notes a change for the report that runs; a nil edit is one that is not known. The caller holds s.mu.
+func (s *store) miss(vg lvm.VG, e edit) {
+	switch {
+	case s.since == nil:
+	case e == nil:
+		s.since.unknown = true
+	default:
+		s.since.edits = append(s.since.edits, editOf{vg, e})
 	}
 }
 
@@ -208,6 +235,11 @@ func groupsOf(pools []policy.Pool) []lvm.VG {
 // write gives do the one writer of vg and the view as it is then, which nobody else changes meanwhile. What do returns is applied
 // to the volumes of the group in the view. The writer's commands are not cut short by a client that goes away: waiting for the turn is.
 func (s *store) write(ctx context.Context, vg lvm.VG, do func(ctx context.Context, w lvm.Writer, v *View) (edit, error)) error {
+	leave, err := takeTurn(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	return s.lvm.Write(ctx, vg, func(w lvm.Writer) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeDeadline)
 		defer cancel()
@@ -222,24 +254,49 @@ func (s *store) write(ctx context.Context, vg lvm.VG, do func(ctx context.Contex
 		if errors.As(err, &refused) && change == nil {
 			return err // before anything was changed
 		}
-		s.gen++
 		s.dirty[vg] = s.now()
 		switch {
 		case err != nil:
+			s.miss(vg, nil)
 			s.replace(nil) // whatever happened, the next question reads it
-		case change != nil && s.view != nil:
-			s.replace(s.view.edited(vg, change))
+		case change != nil:
+			s.miss(vg, change)
+			if s.view != nil {
+				s.replace(s.view.edited(vg, change))
+			}
 		}
 		return err
 	})
 }
 
-// edit changes a copy of a group's thin volumes.
+// turnKey is the context's key of a container's turn.
+type turnKey struct{}
+
+// withTurn has all writes under ctx wait for a turn, which holds one token: the writer serves who comes first, and one container with
+// many requests would else stand in its queue many times.
+func withTurn(ctx context.Context, turn chan struct{}) context.Context {
+	return context.WithValue(ctx, turnKey{}, turn)
+}
+
+func takeTurn(ctx context.Context) (leave func(), err error) {
+	turn, ok := ctx.Value(turnKey{}).(chan struct{})
+	if !ok {
+		return func() {}, nil
+	}
+	select {
+	case turn <- struct{}{}:
+		return func() { <-turn }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("cannot wait for the container's other changes: %w", context.Cause(ctx))
+	}
+}
+
+// edit changes a copy of a group's thin volumes. It may be applied to volumes that it has changed already.
 type edit func(volumes []lvm.Volume) []lvm.Volume
 
 // appended is the edit that adds a volume.
 func appended(v lvm.Volume) edit {
-	return func(all []lvm.Volume) []lvm.Volume { return append(all, v) }
+	return func(all []lvm.Volume) []lvm.Volume { return append(removed(v.Name)(all), v) }
 }
 
 // removed is the edit that takes a volume away.

@@ -14,7 +14,8 @@ type pidWatch struct {
 	epoll, wake int
 
 	mu   sync.Mutex
-	done map[int32]func() // by pidfd
+	last int32
+	done map[int32]watched // by a number that is never used twice, as a pidfd's is
 }
 
 func newPIDWatch() (*pidWatch, error) {
@@ -24,13 +25,19 @@ func newPIDWatch() (*pidWatch, error) {
 	}
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err == nil {
-		err = unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, wake, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(wake)})
+		err = unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, wake, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: 0})
 	}
 	if err != nil {
 		_ = unix.Close(ep)
 		return nil, fmt.Errorf("cannot watch processes: %w", err)
 	}
-	return &pidWatch{epoll: ep, wake: wake, done: map[int32]func(){}}, nil
+	return &pidWatch{epoll: ep, wake: wake, done: map[int32]watched{}}, nil
+}
+
+// watched is one process whose end is waited for.
+type watched struct {
+	pidfd int
+	done  func()
 }
 
 // add has done called once, in Run's goroutine, when the process of pidfd has ended. The caller keeps the pidfd open until then, or
@@ -38,11 +45,12 @@ func newPIDWatch() (*pidWatch, error) {
 func (w *pidWatch) add(pidfd int, done func()) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, pidfd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(pidfd)})
+	w.last++
+	err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, pidfd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: w.last})
 	if err != nil {
 		return fmt.Errorf("cannot watch a process: %w", err)
 	}
-	w.done[int32(pidfd)] = done
+	w.done[w.last] = watched{pidfd, done}
 	return nil
 }
 
@@ -50,8 +58,12 @@ func (w *pidWatch) add(pidfd int, done func()) error {
 func (w *pidWatch) forget(pidfd int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.done, int32(pidfd))
-	_ = unix.EpollCtl(w.epoll, unix.EPOLL_CTL_DEL, pidfd, nil) // ENOENT when it ended
+	for n, x := range w.done {
+		if x.pidfd == pidfd {
+			delete(w.done, n)
+			_ = unix.EpollCtl(w.epoll, unix.EPOLL_CTL_DEL, pidfd, nil)
+		}
+	}
 }
 
 // run waits until ctx ends.
@@ -69,14 +81,14 @@ func (w *pidWatch) run(ctx context.Context) error {
 		}
 		for _, e := range events[:n] {
 			w.mu.Lock()
-			done := w.done[e.Fd]
-			delete(w.done, e.Fd)
-			if done != nil {
-				_ = unix.EpollCtl(w.epoll, unix.EPOLL_CTL_DEL, int(e.Fd), nil)
+			x, ok := w.done[e.Fd] // not when it was forgotten meanwhile
+			if ok {
+				delete(w.done, e.Fd)
+				_ = unix.EpollCtl(w.epoll, unix.EPOLL_CTL_DEL, x.pidfd, nil)
 			}
 			w.mu.Unlock()
-			if done != nil {
-				done()
+			if ok {
+				x.done()
 			}
 		}
 	}
