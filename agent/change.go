@@ -65,7 +65,7 @@ func (c *call) extend(ctx context.Context, w lvm.Writer, v *View, r *catalog.Rec
 			WithHint("give a larger size, or a step: lls resize %s +1G", name)
 	}
 	size = v.roundUp(r.LV.VG, size)
-	if refused := c.refuse(v, "resize", name, r.Owner, v.pool(r.LV), policy.Ask{Size: int64(size - r.LV.Size)}); refused != nil {
+	if refused := c.refuse(ctx, v, "resize", name, r.Owner, v.pool(r.LV), policy.Ask{Size: int64(size - r.LV.Size)}); refused != nil {
 		return nil, refused
 	}
 	growing := *r
@@ -171,6 +171,12 @@ func (c *call) remove(ctx context.Context, in api.NameRequest) (api.Volume, erro
 
 func (c *call) undelete(ctx context.Context, in api.UndeleteRequest) (api.Volume, error) {
 	r, _, err := c.volume(ctx, "undelete", in.Name, catalog.Change, true)
+	if api.NotFound.Is(err) {
+		// Somebody else's that can be seen is not the caller's to undelete, in the trash or not.
+		if _, _, live := c.volume(ctx, "undelete", in.Name, catalog.Change, false); api.Denied.Is(live) {
+			err = live
+		}
+	}
 	if err != nil {
 		return api.Volume{}, err
 	}

@@ -71,16 +71,16 @@ func (c *call) reserve(ctx context.Context, verb string, owner catalog.Owner, na
 }
 
 // admit checks the name, the quota and the pool under the writer, where they cannot change any more, and gives the record its id.
-func (c *call) admit(v *View, verb string, p *plan) *api.Error {
+func (c *call) admit(ctx context.Context, v *View, verb string, p *plan) *api.Error {
 	if v.Catalog.Taken(p.Owner, p.Name) != nil {
 		return api.Errorf(api.Exists, "cannot %s %s: the name is taken", verb, p.Name)
 	}
-	lv, ok := findPool(v.Groups, p.pool)
+	lv, ok := c.pool(ctx, v, p.pool, func(lv lvm.Pool) bool { return lv.HasTag(catalog.PoolTag(p.pool.Name)) })
 	if !ok || !lv.HasTag(catalog.PoolTag(p.pool.Name)) {
 		return api.Errorf(api.NeedsAdmin, "cannot %s %s: pool %s is not there", verb, p.Name, p.pool.Name)
 	}
 	p.ask.Size = int64(v.roundUp(lvm.VG(p.pool.Group), lvm.Size(p.ask.Size)))
-	if refused := c.refuse(v, verb, string(p.Name), p.Owner, p.pool, p.ask); refused != nil {
+	if refused := c.refuse(ctx, v, verb, string(p.Name), p.Owner, p.pool, p.ask); refused != nil {
 		return refused
 	}
 	for p.ID == "" || v.Catalog.ByID(p.ID) != nil {
@@ -93,16 +93,35 @@ func (c *call) admit(v *View, verb string, p *plan) *api.Error {
 	return nil
 }
 
+// pool finds a pool as it will do, in the view at hand or else in a new one: that it is back, or has room again, is known to LVM first, and
+// nobody is refused for what was.
+func (c *call) pool(ctx context.Context, v *View, p policy.Pool, willDo func(lvm.Pool) bool) (lvm.Pool, bool) {
+	lv, ok := findPool(v.Groups, p)
+	if ok && willDo(lv) {
+		return lv, true
+	}
+	if now, err := c.agent.store.current(ctx, 0); err == nil {
+		return findPool(now.Groups, p)
+	}
+	return lv, ok
+}
+
 // refuse asks the policy whether the owner may have more in a pool.
-func (c *call) refuse(v *View, verb, name string, owner catalog.Owner, p policy.Pool, ask policy.Ask) *api.Error {
+func (c *call) refuse(ctx context.Context, v *View, verb, name string, owner catalog.Owner, p policy.Pool, ask policy.Ask) *api.Error {
 	limits := c.config.Limits
 	var r *policy.Refusal
 	if !owner.IsHost() && !c.asker.Admin {
 		use, _ := useOf(v, owner, p)
 		r = limits.Admit(use, ask)
 	}
-	if lv, ok := findPool(v.Groups, p); r == nil && ok {
+	fits := func(lv lvm.Pool) bool {
 		r = limits.AdmitPool(policy.Fill{DataPercent: lv.DataPercent, MetadataPercent: lv.MetadataPercent, Known: lv.Known})
+		return r == nil
+	}
+	if r == nil {
+		if lv, ok := c.pool(ctx, v, p, fits); ok {
+			fits(lv)
+		}
 	}
 	if r == nil {
 		return nil
@@ -198,7 +217,7 @@ func badSize(verb, name, size string) *api.Error {
 func (c *call) addThin(ctx context.Context, p *plan) error {
 	size := p.LV.Size
 	return c.agent.store.write(ctx, lvm.VG(p.pool.Group), func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
-		if e := c.admit(v, "create", p); e != nil {
+		if e := c.admit(ctx, v, "create", p); e != nil {
 			return nil, e
 		}
 		err := w.CreateThin(ctx, lvm.CreateThin{Pool: p.LV.Pool, Name: p.LV.Name, Size: size, Tags: p.Tags(), Activate: true})
@@ -266,7 +285,7 @@ func (c *call) addSnapshot(ctx context.Context, w lvm.Writer, v *View, source ca
 	readOnly := p.LV.ReadOnly
 	p.pool = v.pool(src.LV)
 	p.ask = policy.Ask{Volume: true, Snapshot: true, Size: int64(src.LV.Size)}
-	if e := c.admit(v, "make", p); e != nil {
+	if e := c.admit(ctx, v, "make", p); e != nil {
 		return nil, e
 	}
 	err := w.Snapshot(ctx, lvm.Snapshot{Origin: src.LV.Name, Name: p.LV.Name, Tags: p.Tags(), ReadOnly: readOnly, Activate: activate})

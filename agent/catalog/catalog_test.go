@@ -53,7 +53,7 @@ func TestParseRefTakesANameOrAnOwnersName(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"/a", "a/", "a/b/c", "../a", "c/..", "/", strings.Repeat("o", 200) + "/a"} {
-		if got, err := ParseRef(bad); err == nil && got.Owner != ".." {
+		if got, err := ParseRef(bad); err == nil {
 			t.Errorf("%q: %v", bad, got)
 		}
 	}

@@ -94,7 +94,7 @@ func ParseRef(s string) (Ref, error) {
 	owner, name, found := strings.Cut(s, "/")
 	if !found {
 		owner, name = "", s
-	} else if owner == "" || len(owner) > 128 {
+	} else if owner == "" || owner[0] == '.' || len(owner) > 128 {
 		return Ref{}, fmt.Errorf("%.20q is neither NAME nor OWNER/NAME: %w", s, ErrBadName)
 	}
 	n, err := ParseName(name)
