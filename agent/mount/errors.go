@@ -7,9 +7,11 @@ var (
 	ErrBusy       = errors.New("in use")
 	ErrStuck      = errors.New("the container's file system does not answer")
 	ErrGone       = errors.New("the container has ended")
-	ErrNoPlace    = errors.New("/lls cannot be used: it is no directory")
+	ErrNoPlace    = errors.New("cannot be used") // /lls or /dev/mf
 	ErrHostMounts = errors.New("the container shares the mounts of the host")
 	ErrNotMounted = errors.New("not mounted there")
+	ErrTooLarge   = errors.New("too large")       // a file
+	ErrNotRegular = errors.New("no regular file") // or one of the kernel's, or links that lead nowhere
 )
 
 // TargetKind says what is wrong with a mount target.

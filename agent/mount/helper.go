@@ -169,14 +169,24 @@ func failure(a inside.Answer) error {
 	case inside.Gone:
 		return ErrGone
 	case inside.NoPlace:
-		return fmt.Errorf("%w (%s)", ErrNoPlace, a.Text)
+		return noPlace(a.Path, a.Text)
 	case inside.NoStaging:
 		return fmt.Errorf("%w: %s", errNoStaging, a.Text)
+	case inside.TooLarge:
+		return fmt.Errorf("%s: %w", a.Path, ErrTooLarge)
+	case inside.NotRegular:
+		return fmt.Errorf("%s: %w: %s", a.Path, ErrNotRegular, a.Text)
+	case inside.NoFile:
+		return fmt.Errorf("%s: %w", a.Path, os.ErrNotExist)
+	case inside.Denied:
+		return fmt.Errorf("%s: %w", a.Path, os.ErrPermission)
 	case inside.NotMounted:
 		return fmt.Errorf("%s: %w", a.Path, ErrNotMounted)
 	}
 	return errors.New(a.Text)
 }
+
+func noPlace(path, why string) error { return fmt.Errorf("%s: %w: %s", path, ErrNoPlace, why) }
 
 // errNoStaging means that what is staged in the tree did not reach the container.
 var errNoStaging = errors.New("the tree is not in the container")

@@ -29,14 +29,14 @@ func (m *Mounter) Mount(ctx context.Context, t *Tree, b *Box, r Request) (Placed
 	if p, ok := Top(points, r.Target); ok && p.is(r) {
 		return p.placed(true), nil
 	}
-	if !injected(points, t) {
+	if !injected(points, t.hosted) {
 		if err := m.Inject(ctx, t, b); err != nil {
 			return Placed{}, err
 		}
 	}
 	placed, err := m.place(ctx, t, b, r)
 	if errors.Is(err, errNoStaging) {
-		if err := m.inject(ctx, t, b, true); err != nil {
+		if err := m.inject(ctx, t.hosted, b, true); err != nil {
 			return Placed{}, err
 		}
 		placed, err = m.place(ctx, t, b, r)

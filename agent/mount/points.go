@@ -59,6 +59,26 @@ func Top(points []Point, path string) (Point, bool) {
 	return Point{}, false
 }
 
+// hidden says whether another mount, above it in the tree of paths, covers a mount.
+func hidden(points []Point, p Point) bool {
+	for range points { // the parents cannot be more
+		if slices.ContainsFunc(points, func(q Point) bool { return q.Parent == p.Parent && q.ID != p.ID && within(p.Path, q.Path) }) {
+			return true
+		}
+		parent, ok := byID(points, p.Parent)
+		if !ok || parent.ID == p.ID {
+			break
+		}
+		p = parent
+	}
+	return false
+}
+
+// within says whether a path is below a directory.
+func within(path, dir string) bool {
+	return path != dir && strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}
+
 func byID(points []Point, id int) (Point, bool) {
 	i := slices.IndexFunc(points, func(p Point) bool { return p.ID == id })
 	if i < 0 {

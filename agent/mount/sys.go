@@ -5,7 +5,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"lls/agent/filesystem"
 	"lls/agent/mount/inside"
 )
 
@@ -33,12 +32,4 @@ func idmap(f, userNS *os.File) error {
 	return unix.MountSetattr(int(f.Fd()), "", unix.AT_EMPTY_PATH, &unix.MountAttr{
 		Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(userNS.Fd()),
 	})
-}
-
-func newTmpfs() (*os.File, error) {
-	return filesystem.NewMount("tmpfs", []filesystem.Option{
-		{Name: "source", Value: "lls"}, {Name: "mode", Value: "0755"},
-		{Name: "uid", Value: "0"}, {Name: "gid", Value: "0"},
-		{Name: "size", Value: treeSize}, {Name: "nr_inodes", Value: treeInodes},
-	}, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 }

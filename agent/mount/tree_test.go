@@ -176,7 +176,7 @@ func TestTreeIsNotLedAstray(t *testing.T) {
 
 func mountInTree(t *testing.T, tree *Tree) {
 	t.Helper()
-	fd, err := newTmpfs()
+	fd, err := newTmpfs(treeView)
 	if err != nil {
 		t.Fatal(err)
 	}

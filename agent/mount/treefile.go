@@ -13,8 +13,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"lls/agent/mount/inside"
 )
 
 // Put writes a file, making the directories above it. Who reads it sees the old
@@ -60,17 +58,6 @@ func write(dir *os.File, name string, src io.Reader, mode os.FileMode) error {
 		err = f.Chmod(mode.Perm())
 	}
 	return errors.Join(err, f.Close())
-}
-
-func (t *Tree) rename(dir *os.File, from, to string) error {
-	err := unix.Renameat(int(dir.Fd()), from, int(dir.Fd()), to)
-	if err == unix.EISDIR || err == unix.ENOTEMPTY || err == unix.EEXIST {
-		if err := t.discard(dir, to); err != nil {
-			return err
-		}
-		err = unix.Renameat(int(dir.Fd()), from, int(dir.Fd()), to)
-	}
-	return err
 }
 
 // Listen makes a socket, in place of whatever has its name. It stays when the
@@ -145,76 +132,4 @@ func (t *Tree) parent(path string) (dir *os.File, base string, err error) {
 		dir = next
 	}
 	return dir, steps[len(steps)-1], nil
-}
-
-// mkdir sees to it that there is a directory of the host's root, no link.
-func (t *Tree) mkdir(dir *os.File, name string, mode uint32) error {
-	for range 3 {
-		err := unix.Mkdirat(int(dir.Fd()), name, mode)
-		if err != unix.EEXIST {
-			return err
-		}
-		f, err := openAt(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-		if err == nil {
-			err = errors.Join(f.Chown(0, 0), f.Chmod(os.FileMode(mode)))
-			_ = f.Close()
-			return err
-		}
-		if err := t.discard(dir, name); err != nil {
-			return err
-		}
-	}
-	return errors.New("somebody keeps changing the tree")
-}
-
-// discard takes a name away, whatever it is. A directory is set aside first:
-// somebody may be filling it faster than it can be emptied.
-func (t *Tree) discard(dir *os.File, name string) error {
-	err := unix.Unlinkat(int(dir.Fd()), name, 0)
-	if err == nil || err == unix.ENOENT {
-		return nil
-	}
-	if name == inside.StagingDir { // cannot be set aside within itself
-		removeAll(dir, name)
-		return nil
-	}
-	if err := t.mkdir(t.dir, inside.StagingDir, 0o700); err != nil {
-		return err
-	}
-	aside, err := t.open(inside.StagingDir, unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return err
-	}
-	defer aside.Close()
-	junk := rand.Text()
-	if err := unix.Renameat(int(dir.Fd()), name, int(aside.Fd()), junk); err != nil {
-		return err
-	}
-	removeAll(aside, junk)
-	return nil
-}
-
-// removeAll removes what it can; the rest stays set aside. It follows no links.
-func removeAll(dir *os.File, name string) {
-	root, err := os.OpenRoot("/proc/self/fd/" + strconv.Itoa(int(dir.Fd())))
-	if err != nil {
-		return
-	}
-	defer root.Close()
-	_ = root.RemoveAll(name)
-}
-
-func (t *Tree) open(name string, flags int) (*os.File, error) { return openAt(t.dir, name, flags, 0) }
-
-// openAt opens a name without links, magic or not.
-func openAt(dir *os.File, name string, flags int, mode uint64) (*os.File, error) {
-	fd, err := unix.Openat2(int(dir.Fd()), name, &unix.OpenHow{
-		Flags:   uint64(flags | unix.O_CLOEXEC),
-		Mode:    mode,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), name), nil
 }

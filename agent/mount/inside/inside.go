@@ -4,8 +4,8 @@
 //
 // The container's root is hostile: it may change any path at any moment and let
 // any lookup hang. So every object is opened once, checked, and used by its
-// descriptor; nothing is created but /lls, and that with the container's own
-// ids; and whoever starts the helper has to live with it never ending.
+// descriptor; nothing is created but /lls and /dev/mf, and those with the
+// container's own ids; and whoever starts the helper has to live with it never ending.
 package inside
 
 import (
@@ -20,22 +20,25 @@ import (
 const (
 	FDAlive   = 3
 	FDPid     = 4 // a pidfd of the container's init
-	FDTunnel  = 5 // inject: a clone of the tree, not attached anywhere
+	FDTunnel  = 5 // inject: a clone of what the host owns, not attached anywhere
 	FDSecond  = 6 // inject, if flags are to be locked: a second clone
-	FDStaging = 7 // and a directory of the tree on the host to attach it to
+	FDStaging = 7 // and a directory of the original on the host to attach it to
+	FDContent = 5 // read: a file to write to
 )
 
 // Operations, the first argument.
 const (
-	OpInject  = "inject"  // UID GID STAGING: uid and gid of the container's root; STAGING is empty when flags are not to be locked
+	OpInject  = "inject"  // UID GID STAGING PLACE: uid and gid of the container's root; STAGING is empty when flags are not to be locked; PLACE is TreeDir or NodesDir
 	OpPlace   = "place"   // STAGING MAJOR MINOR TARGET
 	OpUnmount = "unmount" // MAJOR MINOR ID PATH: ID is 0, or the mount's and then it is detached even if in use
+	OpRead    = "read"    // UID GID LIMIT PATH: the content goes to FDContent
 )
 
-// Where things are in the tree.
+// Where things are.
 const (
-	TreeDir    = "lls"  // below the container's root
-	StagingDir = ".mnt" // below the tree; only the host's root may look into it
+	TreeDir    = "lls"    // below the container's root
+	NodesDir   = "dev/mf" // below the container's root
+	StagingDir = ".mnt"   // below either; only the host's root may look into it
 )
 
 // Kind says how an operation ended.
@@ -56,6 +59,10 @@ const (
 	NoPlace    Kind = "noplace"
 	NoStaging  Kind = "nostaging"
 	NotMounted Kind = "notmounted"
+	TooLarge   Kind = "toolarge"
+	NotRegular Kind = "notregular"
+	Denied     Kind = "denied"
+	NoFile     Kind = "nofile"
 	Failed     Kind = "failed"
 )
 
@@ -140,9 +147,15 @@ func run(args []string) (Answer, error) {
 	}
 	switch op {
 	case OpInject:
-		return c.inject(n[0], n[1], args[2])
+		p, err := c.at(args[3], n[0], n[1])
+		if err != nil {
+			return Answer{}, err
+		}
+		return p.inject(args[2])
 	case OpPlace:
 		return c.place(args[0], uint32(n[1]), uint32(n[2]), args[3])
+	case OpRead:
+		return c.read(n[0], n[1], n[2], args[3])
 	default:
 		return c.unmount(uint32(n[0]), uint32(n[1]), n[2], args[3])
 	}
@@ -150,7 +163,7 @@ func run(args []string) (Answer, error) {
 
 // numbers checks how many arguments there are and reads the numeric ones.
 func numbers(op string, args []string) (n [4]int, err error) {
-	want := map[string]string{OpInject: "nns", OpPlace: "snns", OpUnmount: "nnns"}[op]
+	want := map[string]string{OpInject: "nnss", OpPlace: "snns", OpUnmount: "nnns", OpRead: "nnns"}[op]
 	if want == "" || len(args) != len(want) {
 		return n, errors.New("unknown operation or wrong arguments")
 	}

@@ -52,7 +52,7 @@ func FuzzParseAnswer(f *testing.F) {
 func TestArgumentsAreChecked(t *testing.T) {
 	for _, args := range [][]string{
 		nil, {"x"}, {OpPlace}, {OpPlace, "s", "1", "2"}, {OpPlace, "s", "x", "2", "/a"}, {OpPlace, "s", "-1", "2", "/a"},
-		{OpInject, "0", "0"}, {OpInject, "4294967296", "0", ""}, {OpUnmount, "1", "2", "/a"}, {OpUnmount, "1", "2", "x", "/a"},
+		{OpInject, "0", "0", ""}, {OpInject, "4294967296", "0", "", TreeDir}, {OpRead, "0", "0", "/a"}, {OpRead, "0", "0", "x", "/a"}, {OpUnmount, "1", "2", "/a"}, {OpUnmount, "1", "2", "x", "/a"},
 	} {
 		if a := Run(args); a.Kind != Failed {
 			t.Errorf("%q: %+v", args, a)

@@ -1,0 +1,255 @@
+package mount
+
+import (
+	"cmp"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+
+	"lls/agent/mount/inside"
+)
+
+var nodesView = view{
+	at: inside.NodesDir, dir: "mf",
+	size:       "64k",  // there are no files
+	inodes:     "8448", // MaxNodes, each in a directory of its own, and some
+	attributes: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC,
+	locked:     unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC,
+	shows: func(p Point) bool {
+		return p.Has("ro") && p.Has("nosuid") && p.Has("noexec") && !p.Has("nodev")
+	},
+}
+
+// MaxNodes is how many nodes a Set takes.
+const MaxNodes = 4096
+
+// Node is a block device in /dev/mf. It belongs to root of the host and to the
+// group GID: the container's root has no rights but those of that group.
+type Node struct {
+	Path         string // "NAME" or "OWNER/NAME"
+	Major, Minor uint32
+	Mode         os.FileMode // 0, 0440 or 0660
+	GID          uint32      // id of the host, such as Box.RootGID
+}
+
+// Nodes is the file system of the host that one container sees at /dev/mf.
+type Nodes struct {
+	*hosted
+	set sync.Mutex // one Set at a time
+}
+
+// OpenNodes makes the nodes at base/key/mf or adopts those that are there: a
+// container that sees them keeps seeing them when the agent restarts.
+func OpenNodes(base, key string) (*Nodes, error) {
+	h, err := openHosted(base, key, nodesView)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the nodes of %s: %w", key, err)
+	}
+	return &Nodes{hosted: h}, nil
+}
+
+// Set makes the directory hold exactly the wanted nodes. What is wrong with some
+// of them, or cannot be changed, is in the joined error and does not keep the
+// others out. A node is replaced in one step; where OWNER is the NAME of a volume
+// too, the volume has the name and the owner's nodes are left out.
+func (n *Nodes) Set(want []Node) (changed bool, err error) {
+	n.set.Lock()
+	defer n.set.Unlock()
+	l, err := layOut(want)
+	if err != nil {
+		err = fmt.Errorf("cannot show some nodes: %w", err)
+	}
+	n.tidy() // what lies there could have used up all there is
+	s := &setter{hosted: n.hosted}
+	s.all(l)
+	n.tidy()
+	return s.changed, errors.Join(err, s.err)
+}
+
+// tidy removes what was set aside, unless an injection is under way, which needs
+// its directory there.
+func (n *Nodes) tidy() {
+	select {
+	case n.inject <- struct{}{}:
+		_ = removeAll(n.dir, inside.StagingDir)
+		<-n.inject
+	default:
+	}
+}
+
+// A layout is what the directory is to hold: directories by name, the topmost ""
+// included, and their nodes by name.
+type layout map[string]map[string]Node
+
+// layOut sorts nodes into directories. Those that it leaves out are in the error.
+func layOut(want []Node) (layout, error) {
+	var errs []error
+	if len(want) > MaxNodes {
+		errs = append(errs, fmt.Errorf("%d are more than %d", len(want), MaxNodes))
+		want = want[:MaxNodes]
+	}
+	l := layout{"": {}}
+	for _, node := range want {
+		dir, name, err := node.split()
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if l[dir] == nil {
+			l[dir] = map[string]Node{}
+		}
+		if _, twice := l[dir][name]; twice {
+			errs = append(errs, fmt.Errorf("%s is there twice", node.Path))
+			continue
+		}
+		l[dir][name] = node
+	}
+	for name := range l[""] {
+		if l[name] != nil {
+			errs = append(errs, fmt.Errorf("%s is a volume and an owner", name))
+			delete(l, name)
+		}
+	}
+	slices.SortFunc(errs, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
+	return l, errors.Join(errs...)
+}
+
+func (n Node) split() (dir, name string, err error) {
+	dir, name, nested := strings.Cut(n.Path, "/")
+	if !nested {
+		dir, name = "", n.Path
+	}
+	switch {
+	case !clean(name) || nested && !clean(dir):
+		return "", "", fmt.Errorf("%q is not NAME or OWNER/NAME", n.Path)
+	case n.Mode != 0 && n.Mode != 0o440 && n.Mode != 0o660:
+		return "", "", fmt.Errorf("%s: mode %v is not 0, 0440 or 0660", n.Path, n.Mode)
+	}
+	return dir, name, nil
+}
+
+// clean says whether s can be a name there. Those with a dot first are ours.
+func clean(s string) bool {
+	return s != "" && len(s) <= unix.NAME_MAX && s[0] != '.' && !strings.Contains(s, "/") &&
+		utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
+// A setter is a Set under way. It goes on after errors and keeps them.
+type setter struct {
+	*hosted
+	changed bool
+	err     error
+}
+
+func (s *setter) keep(what string, err error) bool {
+	if err != nil {
+		s.err = errors.Join(s.err, fmt.Errorf("cannot %s: %w", what, err))
+	}
+	return err == nil
+}
+
+func (s *setter) all(l layout) {
+	top, err := s.open(".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if !s.keep("open the nodes", err) {
+		return
+	}
+	defer top.Close()
+	s.keep("own the nodes", errors.Join(top.Chown(0, 0), top.Chmod(0o755)))
+	// Away with the old first, for the same reason.
+	s.clear(top, func(name string) bool { return l[""][name] != Node{} || l[name] != nil || name == inside.StagingDir })
+	for owner, nodes := range l {
+		if owner == "" {
+			s.fill(top, nodes)
+			continue
+		}
+		if !s.keep("make "+owner, s.mkdir(top, owner, 0o755)) {
+			continue
+		}
+		dir, err := openAt(top, owner, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		if !s.keep("open "+owner, err) {
+			continue
+		}
+		s.clear(dir, func(name string) bool { return nodes[name] != Node{} })
+		s.fill(dir, nodes)
+		_ = dir.Close()
+	}
+}
+
+// clear removes all that is not wanted.
+func (s *setter) clear(dir *os.File, wanted func(string) bool) {
+	names, err := dir.Readdirnames(-1)
+	s.keep("list the nodes", err)
+	for _, name := range names {
+		if !wanted(name) && s.keep(fmt.Sprintf("remove %q", name), s.discard(dir, name)) {
+			s.changed = true
+		}
+	}
+}
+
+func (s *setter) fill(dir *os.File, nodes map[string]Node) {
+	for name, node := range nodes {
+		if node.at(dir, name) {
+			continue
+		}
+		if s.keep("make "+node.Path, s.put(dir, name, node)) {
+			s.changed = true
+		}
+	}
+}
+
+// put makes a node in place of whatever has its name.
+func (s *setter) put(dir *os.File, name string, node Node) error {
+	tmp := ".new-" + rand.Text()
+	err := node.make(dir, tmp)
+	if err == nil {
+		err = s.rename(dir, tmp, name)
+	}
+	if err != nil {
+		_ = unix.Unlinkat(int(dir.Fd()), tmp, 0)
+		return err
+	}
+	if !node.at(dir, name) {
+		return errors.New("somebody changed it at once")
+	}
+	return nil
+}
+
+func (n Node) make(dir *os.File, name string) error {
+	if err := unix.Mknodat(int(dir.Fd()), name, unix.S_IFBLK, int(unix.Mkdev(n.Major, n.Minor))); err != nil {
+		return err
+	}
+	// The name may have got another meaning: no more of it than its descriptor.
+	f, err := openAt(dir, name, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFBLK || st.Rdev != unix.Mkdev(n.Major, n.Minor) {
+		return errors.New("something else took its place")
+	}
+	if err := unix.Fchownat(int(f.Fd()), "", 0, int(n.GID), unix.AT_EMPTY_PATH); err != nil {
+		return err
+	}
+	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), uint32(n.Mode.Perm()))
+}
+
+// at says whether this very node has the name.
+func (n Node) at(dir *os.File, name string) bool {
+	var st unix.Stat_t
+	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && st.Mode == unix.S_IFBLK|uint32(n.Mode.Perm()) && st.Rdev == unix.Mkdev(n.Major, n.Minor) &&
+		st.Uid == 0 && st.Gid == n.GID && st.Nlink == 1
+}
