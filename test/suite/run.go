@@ -48,18 +48,30 @@ var errFailed = errors.New("failed")
 func (t *tally) add(ctx context.Context, j job) error {
 	began := time.Now()
 	fmt.Printf("%s: running\n", j.name)
-	var out bytes.Buffer
-	j.cmd.Stdout, j.cmd.Stderr = &out, &out
-	err := context.Cause(ctx)
-	if err == nil {
-		err = j.cmd.Run()
-	}
-	err = errors.Join(err, os.MkdirAll(dir, 0o755), os.WriteFile(j.log(), out.Bytes(), 0o644))
-	o := read(out.Bytes())
+	out, err := run(ctx, j)
+	o := read(out)
 	if j.tests && o.tests == 0 && err == nil {
 		err = errors.New("no test passed in it")
 	}
-	return t.count(j, o, err, seconds(began), out.Bytes())
+	return t.count(j, o, err, seconds(began), out)
+}
+
+// run runs a job and returns what it wrote, which is in its log as it comes.
+func run(ctx context.Context, j job) ([]byte, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	log, err := os.Create(j.log())
+	if err != nil {
+		return nil, err
+	}
+	j.cmd.Stdout, j.cmd.Stderr = log, log
+	err = errors.Join(j.cmd.Run(), log.Close())
+	out, readErr := os.ReadFile(j.log())
+	return out, errors.Join(err, readErr)
 }
 
 func (j job) log() string { return filepath.Join(dir, j.name+".log") }
