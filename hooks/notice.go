@@ -1,0 +1,118 @@
+package hooks
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Reason is the kind of a Notice, for programs.
+type Reason string
+
+// The reasons why a line is refused.
+const (
+	BadLine   Reason = "line"      // fields are missing, it is too long, or has a NUL byte
+	BadName   Reason = "name"      // it names no volume
+	NotFound  Reason = "not-found" // no volume here has that label or UUID, and x-lls options want one
+	BadTarget Reason = "target"    // no absolute path, too long, or with control characters
+	Forbidden Reason = "forbidden" // a target where nothing may be mounted
+	Shadowed  Reason = "shadowed"  // a target that systemd would mount over
+	Duplicate Reason = "duplicate" // an earlier line has the target
+	BadType   Reason = "type"
+	BadOption Reason = "option"
+	TooMuch   Reason = "too-much" // over a limit
+)
+
+// The reasons of a warning.
+const (
+	Waits   Reason = "waits"   // the container's systemd may wait for a device that never comes
+	Dropped Reason = "dropped" // an option is not given
+)
+
+// Notice is what there is to say about a line. It names nothing that the container did not write, and is printable.
+type Notice struct {
+	Line     int
+	Reason   Reason
+	Text     string
+	Better   string // the line to write instead; empty when there is none to offer
+	Required bool   // the line was refused and says x-lls.required: the mount cannot be had
+}
+
+// String is for people: the line, what is the matter, and what to write instead.
+func (n Notice) String() string {
+	s := fmt.Sprintf("line %d: %s", n.Line, n.Text)
+	if n.Better != "" {
+		s += "; better: " + n.Better
+	}
+	return s
+}
+
+func (p *planner) refuse(l Line, required bool, reason Reason, better, text string) {
+	p.plan.Refused = limited(p.plan.Refused, Notice{l.Number, reason, text, better, required})
+}
+
+// warn tells what is wrong with a line that is mounted all the same.
+func (p *planner) warn(l Line, target string, o options, better string) {
+	if len(o.dropped) > 0 {
+		p.plan.Warnings = limited(p.plan.Warnings, Notice{
+			Line: l.Number, Reason: Dropped, Text: "mounted without " + listed(o.dropped) + ", which LLS does not offer"})
+	}
+	if !strings.HasPrefix(l.Source, SourcePrefix) && !o.noauto && !o.nofail {
+		p.plan.Warnings = limited(p.plan.Warnings, Notice{
+			Line: l.Number, Reason: Waits, Better: better,
+			Text: "systemd in the container may wait for a device at " + quote(target) + ", because the line has neither noauto nor nofail"})
+	}
+}
+
+// limited appends the notice. When there are MaxNotices, the last one comes to stand for all that follow.
+func limited(list []Notice, n Notice) []Notice {
+	if len(list) < MaxNotices {
+		return append(list, n)
+	}
+	last := &list[len(list)-1]
+	*last = Notice{Line: last.Line, Reason: TooMuch, Text: "there is more to say about this line and others after it", Required: last.Required || n.Required}
+	return list
+}
+
+// betterLine is how a line should read that names a volume in one way or another.
+func betterLine(l Line, target string, o options) string {
+	if name, ok := l.Volume(); ok {
+		return shown(entryLine(SourcePrefix+name, target, TypeLLS, o))
+	}
+	fsType := l.Type
+	if !l.mountable() {
+		fsType = "auto"
+	}
+	return shown(entryLine(l.Source, target, fsType, o))
+}
+
+// betterName is how a line should read that says NAME where lls:NAME is meant.
+func betterName(l Line, o options) string {
+	target, reason, _ := CheckTarget(l.Target)
+	if l.Type != TypeLLS || reason != "" || hasControl(l.Source) || strings.ContainsAny(l.Source, ":=") || strings.HasPrefix(l.Source, "/") {
+		return ""
+	}
+	return shown(entryLine(SourcePrefix+l.Source, target, TypeLLS, o))
+}
+
+// shown is the line if people can copy it from what they see, else nothing.
+func shown(line string) string {
+	if strings.ContainsFunc(line, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) {
+		return ""
+	}
+	return line
+}
+
+// listed shows the first few options.
+func listed(options []string) string {
+	const most = 4
+	var first []string
+	for i, o := range options {
+		if i == most {
+			return strings.Join(first, ", ") + " and others"
+		}
+		first = append(first, quote(o))
+	}
+	return strings.Join(first, ", ")
+}
