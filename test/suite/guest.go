@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// program is a test program: its name, the package it is made of, and whether it needs a guest to itself. Those that do not share one,
-// where the last may use the disk.
+// program is a test program: its name, the package it is made of, and whether it needs a guest to itself. Those that do not share one
+// without LLS, whose agent would serve the containers of their own; the last of them may use the disk.
 type program struct {
 	name, pkg string
 	alone     bool
@@ -32,7 +32,7 @@ func allPrograms() []program {
 	}
 }
 
-// build compiles the test programs, and this one for the guest.
+// build compiles the test programs, this one for the guest, and the helper that the tests of mounts start.
 func build(ctx context.Context) ([]program, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func build(ctx context.Context) ([]program, error) {
 			return nil, fmt.Errorf("cannot build %s: %w", p.pkg, err)
 		}
 	}
-	for name, pkg := range map[string]string{"suite": "./test/suite", "lab": "./test/lab"} {
+	for name, pkg := range map[string]string{"suite": "./test/suite", "lab": "./test/lab", "lls-mount": "./cmd/lls-mount"} {
 		if err := goRun(ctx, "build", "-o", filepath.Join(dir, name), pkg); err != nil {
 			return nil, fmt.Errorf("cannot build %s: %w", pkg, err)
 		}
@@ -103,12 +103,12 @@ func testFlags(short bool) []string {
 
 // guestJob is one guest. A single program is what the guest runs, since it may reboot it; several are run by this program there.
 func guestJob(ctx context.Context, k kind, names ...string) job {
-	argv := []string{filepath.Join(dir, "lab"), "run", "--guest", k.guest, "--backend", k.backend, "--timeout", labTimeout.String(), "--share", dir, "--"}
+	argv := []string{filepath.Join(dir, "lab"), "run", "--guest", k.guest, "--backend", k.backend, "--timeout", labTimeout.String(), "--share", dir}
 	j := job{name: k.guest + "-" + k.backend + "-" + strings.Join(names, "+"), tests: true}
 	if len(names) == 1 {
-		argv = append(append(argv, "env", "LLS_LAB=1", "/share/"+names[0]+".test"), testFlags(k.short)...)
+		argv = append(append(argv, "--", "env", "LLS_LAB=1", "/share/"+names[0]+".test"), testFlags(k.short)...)
 	} else {
-		argv = append(argv, "/share/suite", "guest")
+		argv = append(argv, "--no-lls", "--", "/share/suite", "guest")
 		if k.short {
 			argv = append(argv, "-short")
 		}
