@@ -22,6 +22,7 @@ const (
 type Udev struct {
 	socket *nl.NetlinkSocket
 	known  memory
+	lost   bool // messages, since the socket's queue was empty last
 	buf    []byte
 	oob    []byte
 }
@@ -61,6 +62,7 @@ func (u *Udev) Run(ctx context.Context, emit func(Event)) error {
 		for ctx.Err() == nil {
 			e, err := u.receive()
 			if errors.Is(err, unix.EAGAIN) {
+				u.caughtUp(emit)
 				break
 			}
 			if err != nil {
@@ -73,6 +75,17 @@ func (u *Udev) Run(ctx context.Context, emit func(Event)) error {
 	}
 }
 
+// caughtUp asks for a resync after messages were lost. Once its queue was full, the socket drops all that comes, without another word,
+// until the queue is empty (NETLINK_S_CONGESTED in Linux' net/netlink/af_netlink.c): only what is looked at after that is whole again.
+func (u *Udev) caughtUp(emit func(Event)) {
+	if !u.lost {
+		return
+	}
+	u.lost = false
+	clear(u.known) // a minor number may have changed hands
+	emit(Resync{Why: "udev's events came faster than they were read"})
+}
+
 // receive reads one message. It gives nil for one that means nothing to us, and EAGAIN when there is none.
 func (u *Udev) receive() (Event, error) {
 	n, oobn, flags, from, err := unix.Recvmsg(u.socket.GetFd(), u.buf, u.oob, unix.MSG_DONTWAIT)
@@ -80,8 +93,8 @@ func (u *Udev) receive() (Event, error) {
 	case errors.Is(err, unix.EINTR):
 		return nil, nil
 	case errors.Is(err, unix.ENOBUFS):
-		clear(u.known) // a minor number may have changed hands
-		return Resync{Why: "udev's events came faster than they were read"}, nil
+		u.lost = true
+		return nil, nil
 	case err != nil:
 		return nil, err
 	}
