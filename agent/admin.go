@@ -86,7 +86,7 @@ func (c *call) containers(context.Context) ([]api.Container, error) {
 		one := api.Container{Name: k.Owner.Name, LXCPath: k.Dir, Token: k.Owner.Token, State: "stopped", LLS: "-"}
 		if g := a.guests.get(k.Key()); g != nil {
 			one.State, one.PID, one.Privileged, one.LLS = "running", g.box.PID, !g.box.Mapped, g.status()
-			one.Mounts = c.countMounts(places, g)
+			one.Mounts, one.Fstab = c.countMounts(places, g), g.fstab()
 		}
 		out = append(out, one)
 	}

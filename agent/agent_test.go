@@ -44,10 +44,11 @@ type bench struct {
 
 // fakeMounts says that every mount worked, or the error it was given for a target.
 type fakeMounts struct {
-	mu   sync.Mutex
-	fail map[string]error
-	done []mount.Request
-	wait chan struct{} // when set, each mount waits for it
+	mu    sync.Mutex
+	fail  map[string]error
+	fstab string // of every container
+	done  []mount.Request
+	wait  chan struct{} // when set, each mount waits for it
 }
 
 func (f *fakeMounts) Mount(_ context.Context, _ *mount.Tree, _ *mount.Box, r mount.Request) (mount.Placed, error) {
@@ -67,7 +68,15 @@ func (f *fakeMounts) MountHost(ctx context.Context, r mount.Request) (mount.Plac
 func (f *fakeMounts) Inject(context.Context, *mount.Tree, *mount.Box) error             { return nil }
 func (f *fakeMounts) Injected(*mount.Box, *mount.Tree) (bool, error)                    { return true, nil }
 func (f *fakeMounts) Unmount(context.Context, *mount.Box, uint32, uint32, string) error { return nil }
-func (f *fakeMounts) UnmountHost(context.Context, string, uint32, uint32) error         { return nil }
+func (f *fakeMounts) ReadFile(context.Context, *mount.Box, string, int) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fstab == "" {
+		return nil, os.ErrNotExist
+	}
+	return []byte(f.fstab), nil
+}
+func (f *fakeMounts) UnmountHost(context.Context, string, uint32, uint32) error { return nil }
 
 func (f *fakeMounts) last() mount.Request {
 	f.mu.Lock()
@@ -105,7 +114,9 @@ func (f *fakeDevices) Grow(_ context.Context, path string, _ filesystem.Type) er
 	f.grown = append(f.grown, path)
 	return f.growErr
 }
-func (f *fakeDevices) Detect(string) (filesystem.Type, error) { return filesystem.Ext4, nil }
+func (f *fakeDevices) Identify(path string) (filesystem.Identity, error) {
+	return filesystem.Identity{UUID: "uuid-of-" + strings.Split(filepath.Base(path), ".")[0]}, nil
+}
 
 type fakeContainers struct{ all []container.Container }
 

@@ -95,7 +95,7 @@ func (a *Agent) finishGrowth(ctx context.Context, id catalog.ID) error {
 	}
 	wasActive := r.LV.Active
 	if !wasActive {
-		if err := a.activate(ctx, r.LV); err != nil {
+		if err := a.activate(ctx, r.LV.VG, r.LV.Name); err != nil {
 			return err
 		}
 	}

@@ -46,5 +46,7 @@ func (HostDevices) Grow(ctx context.Context, path string, fs filesystem.Type) er
 	return filesystem.Grow(ctx, path, fs)
 }
 
-// Detect reads what file system a device holds.
-func (HostDevices) Detect(path string) (filesystem.Type, error) { return filesystem.Detect(path) }
+// Identify reads what a file system says it is called.
+func (HostDevices) Identify(path string) (filesystem.Identity, error) {
+	return filesystem.Identify(path)
+}

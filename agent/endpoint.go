@@ -41,6 +41,7 @@ func endpoints() []endpoint {
 		{http.MethodPost, api.PathCreate, false, post((*call).create)},
 		{http.MethodPost, api.PathSnapshot, false, post((*call).snapshot)},
 		{http.MethodPost, api.PathMount, false, post((*call).mount)},
+		{http.MethodPost, api.PathReplay, false, post((*call).replayNow)},
 		{http.MethodPost, api.PathUmount, false, post((*call).umount)},
 		{http.MethodPost, api.PathResize, false, post((*call).resize)},
 		{http.MethodPost, api.PathSet, false, post((*call).set)},

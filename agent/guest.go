@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"lls/agent/api"
 	"lls/agent/catalog"
 	"lls/agent/container"
 	"lls/agent/mount"
@@ -27,9 +28,12 @@ type guest struct {
 	tree   *mount.Tree
 	server *socketServer
 
-	mu     sync.Mutex
-	broken error // why /lls does not work in it, or nil
-	closed bool
+	mu       sync.Mutex
+	broken   error          // why /lls does not work in it, or nil
+	replayed []api.Replayed // what became of its fstab
+
+	replaying sync.Mutex // held while its fstab is replayed
+	closed    bool
 }
 
 func (g *guest) asker() catalog.Asker {
@@ -44,6 +48,13 @@ func (g *guest) status() string {
 		return g.broken.Error()
 	}
 	return "ok"
+}
+
+// fstab is what became of the container's fstab.
+func (g *guest) fstab() []api.Replayed {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.replayed
 }
 
 // guests are the running containers, by their key.
@@ -266,6 +277,10 @@ func (a *Agent) adoptOne(ctx context.Context, c container.Container) {
 	}
 	if err == nil {
 		err = a.serve(ctx, c, pid)
+	}
+	if g := a.guests.get(c.Key()); g != nil && err == nil {
+		// The agent was away when it started: what its fstab says is mounted into the running container.
+		a.work.Go(func() { a.replayOnce(ctx, g, func(string, ...any) {}) })
 	}
 	if err != nil && !errors.Is(err, mount.ErrHostMounts) {
 		a.log.Warn("cannot serve the container", "container", c.Owner, "error", err)

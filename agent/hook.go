@@ -2,23 +2,36 @@ package agent
 
 import (
 	"context"
+	"fmt"
 
 	"lls/agent/api"
 )
 
 // hookStart serves a container that is being started, before its init runs. Nothing here may ask liblxc about the container: its
 // monitor waits for the hook and does not answer.
-func (c *call) hookStart(ctx context.Context, in api.HookStart) (api.Empty, error) {
+func (c *call) hookStart(ctx context.Context, in api.HookStart) (api.HookAnswer, error) {
 	k, err := c.agent.containers.Find(paths(c.config), in.LXCPath, in.Name)
 	if err != nil {
-		return api.Empty{}, api.Errorf(api.NotFound, "cannot serve container %.64q: %v", in.Name, err)
+		return api.HookAnswer{}, api.Errorf(api.NotFound, "cannot serve container %.64q: %v", in.Name, err)
 	}
 	// The hook and the container's init are both children of the container's monitor. That the caller is root was checked before.
 	monitor := statusNumber(int(c.peer.Pid), "PPid:")
 	if monitor < 2 || statusNumber(in.PID, "PPid:") != monitor {
-		return api.Empty{}, api.Errorf(api.Denied, "cannot serve container %.64q: process %d is not a child of the hook's parent", in.Name, in.PID)
+		return api.HookAnswer{}, api.Errorf(api.Denied, "cannot serve container %.64q: process %d is not a child of the hook's parent", in.Name, in.PID)
 	}
 	c.what = k.Owner.String()
 	c.progress("serving the container")
-	return api.Empty{}, c.agent.serve(context.WithoutCancel(ctx), k, in.PID)
+	ctx = context.WithoutCancel(ctx) // a hook that has waited long enough goes, and the work goes on
+	if err := c.agent.serve(ctx, k, in.PID); err != nil {
+		return api.HookAnswer{}, err
+	}
+	var answer api.HookAnswer
+	if g := c.agent.guests.get(k.Key()); g != nil {
+		for _, line := range c.agent.replayOnce(ctx, g, c.progress) {
+			if line.Required && !line.Mounted {
+				answer.Missing = append(answer.Missing, fmt.Sprintf("line %d of %s is required: %s", line.Line, fstabPath, line.Problem))
+			}
+		}
+	}
+	return answer, nil
 }

@@ -314,7 +314,7 @@ func (c *call) made(ctx context.Context, id catalog.ID, path string, readOnly bo
 	if path == "" {
 		return c.show(v, r, nil), nil
 	}
-	m, err := c.place(ctx, v, r, path, readOnly, c.guest)
+	m, err := c.place(ctx, v, r, target{path: path, readOnly: readOnly}, c.guest)
 	if err != nil {
 		c.agent.takeBack(ctx, r)
 		return api.Volume{}, err

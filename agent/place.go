@@ -23,6 +23,7 @@ type Mounts interface {
 	Unmount(ctx context.Context, b *mount.Box, major, minor uint32, path string) error
 	MountHost(ctx context.Context, r mount.Request) (mount.Placed, error)
 	UnmountHost(ctx context.Context, path string, major, minor uint32) error
+	ReadFile(ctx context.Context, b *mount.Box, path string, limit int) ([]byte, error)
 }
 
 // Devices is what the agent does to the device of an active volume.
@@ -31,7 +32,7 @@ type Devices interface {
 	Number(vg lvm.VG, name lvm.Name) (major, minor uint32, err error)
 	Make(ctx context.Context, path string, fs filesystem.Type) error
 	Grow(ctx context.Context, path string, fs filesystem.Type) error
-	Detect(path string) (filesystem.Type, error)
+	Identify(path string) (filesystem.Identity, error)
 }
 
 // placeDeadline bounds a mount or an unmount, whose device may take its time.
@@ -77,29 +78,42 @@ func (c *call) mount(ctx context.Context, in api.MountRequest) (api.Mount, error
 	if err != nil {
 		return api.Mount{}, err
 	}
-	return c.place(context.WithoutCancel(ctx), v, r, in.Path, in.ReadOnly, g)
+	return c.place(context.WithoutCancel(ctx), v, r, target{path: in.Path, readOnly: in.ReadOnly}, g)
+}
+
+// target says where a mount is to be, and how.
+type target struct {
+	path                       string
+	readOnly, noAtime, discard bool
 }
 
 // place mounts a volume in a guest, or on the host when g is nil. It is the one path of every mount, and ends with what the mount
 // layer read back from inside.
-func (c *call) place(ctx context.Context, v *View, r *catalog.Record, target string, readOnly bool, g *guest) (api.Mount, error) {
+func (c *call) place(ctx context.Context, v *View, r *catalog.Record, at target, g *guest) (api.Mount, error) {
 	ctx, cancel := context.WithTimeout(ctx, placeDeadline)
 	defer cancel()
 	name := v.Catalog.Shown(c.asker, r)
+	wasActive := r.LV.Active
 	asker := c.asker
 	if g != nil && asker.Admin { // what holds for the container holds when the sysadmin mounts into it, but for the rights
 		asker.Privileged = !g.box.Mapped
 	}
-	placed, err := c.tryPlace(ctx, r, target, readOnly || r.MountsReadOnly(asker), g)
+	asked := at.readOnly
+	at.readOnly = asked || r.MountsReadOnly(asker)
+	placed, err := c.tryPlace(ctx, r, at, g)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, lvm.ErrNotFound) {
 		// The device has gone since the report: activate it and try once more, with what is there now.
 		if now, viewErr := c.agent.store.current(ctx, 0); viewErr == nil && now.Catalog.ByID(r.ID) != nil {
 			r = now.Catalog.ByID(r.ID)
-			placed, err = c.tryPlace(ctx, r, target, readOnly || r.MountsReadOnly(asker), g)
+			at.readOnly = asked || r.MountsReadOnly(asker)
+			placed, err = c.tryPlace(ctx, r, at, g)
 		}
 	}
 	if err != nil {
-		return api.Mount{}, c.placeError(ctx, name, r.LV, target, err)
+		if !wasActive {
+			c.agent.undoActivate(ctx, r)
+		}
+		return api.Mount{}, c.placeError(ctx, name, r.LV, at.path, err)
 	}
 	m := api.Mount{Volume: name, Container: api.HostOwner, Path: placed.Path, ReadOnly: placed.ReadOnly, Already: placed.Already}
 	if g != nil {
@@ -111,10 +125,10 @@ func (c *call) place(ctx context.Context, v *View, r *catalog.Record, target str
 	return m, nil
 }
 
-func (c *call) tryPlace(ctx context.Context, r *catalog.Record, target string, readOnly bool, g *guest) (mount.Placed, error) {
+func (c *call) tryPlace(ctx context.Context, r *catalog.Record, at target, g *guest) (mount.Placed, error) {
 	a := c.agent
 	if !r.LV.Active {
-		if err := a.activate(ctx, r.LV); err != nil {
+		if err := a.activate(ctx, r.LV.VG, r.LV.Name); err != nil {
 			return mount.Placed{}, err
 		}
 	}
@@ -124,7 +138,7 @@ func (c *call) tryPlace(ctx context.Context, r *catalog.Record, target string, r
 	}
 	req := mount.Request{
 		Device: a.store.lvm.Device(r.LV.VG, r.LV.Name), Major: major, Minor: minor, Type: filesystem.Type(r.FS),
-		ReadOnly: readOnly, ReadOnlyDevice: r.LV.ReadOnly, Target: target,
+		ReadOnly: at.readOnly, ReadOnlyDevice: r.LV.ReadOnly, Target: at.path, NoAtime: at.noAtime, Discard: at.discard,
 	}
 	if g == nil {
 		return a.mounts.MountHost(ctx, req)
@@ -132,15 +146,29 @@ func (c *call) tryPlace(ctx context.Context, r *catalog.Record, target string, r
 	return a.mounts.Mount(ctx, g.tree, g.box, req)
 }
 
-// activate makes a volume's device appear.
-func (a *Agent) activate(ctx context.Context, v lvm.Volume) error {
-	return a.store.write(ctx, v.VG, func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
-		if err := w.Activate(ctx, v.Name); err != nil {
+// activate makes the devices of volumes of one group appear, with one command.
+func (a *Agent) activate(ctx context.Context, vg lvm.VG, names ...lvm.Name) error {
+	return a.store.write(ctx, vg, func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
+		if err := w.Activate(ctx, names...); err != nil {
 			return nil, err
 		}
-		major, minor, err := a.devices.Number(v.VG, v.Name)
-		return changed(v.Name, func(v *lvm.Volume) { v.Active, v.Major, v.Minor = true, major, minor }), err
+		all := func(volumes []lvm.Volume) []lvm.Volume { return volumes }
+		for _, name := range names {
+			major, minor, err := a.devices.Number(vg, name)
+			if err != nil {
+				return nil, err
+			}
+			all = both(all, changed(name, func(v *lvm.Volume) { v.Active, v.Major, v.Minor = true, major, minor }))
+		}
+		return all, nil
 	})
+}
+
+// undoActivate has the device of a volume go again that could not be mounted, unless somebody else uses it: what fails leaves no trace.
+func (a *Agent) undoActivate(ctx context.Context, r *catalog.Record) {
+	if err := a.deactivate(ctx, r); err != nil && !errors.Is(err, lvm.ErrNotFound) {
+		a.log.Warn("cannot deactivate a volume that could not be mounted", "volume", r.LV.Name, "error", err)
+	}
 }
 
 // placeError puts a failed mount into the words of its asker.

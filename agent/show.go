@@ -166,6 +166,13 @@ func (c *call) info(ctx context.Context) (api.Volume, error) {
 	}
 	out := c.show(v, r, placesOf(c.agent.places(), r.LV))
 	out.Holders = c.holders(ctx, r.LV, false)
+	if c.guest != nil {
+		for _, line := range c.guest.fstab() {
+			if line.Volume == out.Name || line.Volume == ref {
+				out.Fstab = append(out.Fstab, line)
+			}
+		}
+	}
 	return out, nil
 }
 

@@ -30,6 +30,7 @@ const (
 	PathCreate     = "/create"     // POST CreateRequest: Volume
 	PathSnapshot   = "/snapshot"   // POST SnapshotRequest: Volume
 	PathMount      = "/mount"      // POST MountRequest: Mount
+	PathReplay     = "/replay"     // POST ReplayRequest: []Replayed
 	PathUmount     = "/umount"     // POST UmountRequest: []Mount, those that were taken away
 	PathResize     = "/resize"     // POST ResizeRequest: Volume
 	PathSet        = "/set"        // POST SetRequest: Volume
@@ -38,7 +39,7 @@ const (
 	PathPurge      = "/purge"      // POST NameRequest: Volume
 	PathGive       = "/give"       // POST GiveRequest: []Volume; sysadmin
 	PathReload     = "/reload"     // POST Empty: Empty; sysadmin
-	PathHookStart  = "/hook/start" // POST HookStart: Empty; the LXC hook
+	PathHookStart  = "/hook/start" // POST HookStart: HookAnswer; the LXC hook
 )
 
 // Empty is the body of a request or an answer that says nothing more.
@@ -94,6 +95,7 @@ type Volume struct {
 	Expires    *time.Time `json:"expires,omitempty"`
 	Mounts     []Mount    `json:"mounts,omitempty"`
 	Holders    []Holder   `json:"holders,omitempty"` // only from PathVolume and in busy errors
+	Fstab      []Replayed `json:"fstab,omitempty"`   // only from PathVolume: lines of the asker's fstab that name it
 	ID         string     `json:"id"`
 	LV         string     `json:"lv,omitempty"` // VG/LV; only for the sysadmin
 	Orphan     bool       `json:"orphan,omitempty"`
@@ -191,6 +193,28 @@ type HookStart struct {
 	PID     int    `json:"pid"`
 }
 
+// HookAnswer says what a start cannot do without: one sentence for each mount marked x-lls.required that failed.
+type HookAnswer struct {
+	Missing []string `json:"missing,omitempty"`
+}
+
+// ReplayRequest asks to mount what the container's fstab says, now.
+type ReplayRequest struct {
+	Container string `json:"container,omitempty"` // sysadmin only
+}
+
+// Replayed is what became of one line of a container's fstab.
+type Replayed struct {
+	Line     int    `json:"line"`
+	Volume   string `json:"volume,omitempty"`
+	Path     string `json:"path,omitempty"`
+	Mounted  bool   `json:"mounted"`
+	ReadOnly bool   `json:"read_only,omitempty"`
+	Required bool   `json:"required,omitempty"` // x-lls.required
+	Problem  string `json:"problem,omitempty"`  // why it is not mounted
+	Warning  string `json:"warning,omitempty"`  // what should stand there instead
+}
+
 // Usage is what one owner uses of one pool, and may use. Sizes are bytes; a limit of 0 is none.
 type Usage struct {
 	Container    string `json:"container"`
@@ -237,6 +261,8 @@ type Container struct {
 	Privileged bool   `json:"privileged"`
 	LLS        string `json:"lls"` // "ok", or why /lls does not work in it
 	Mounts     int    `json:"mounts"`
+	// Fstab is what became of its fstab when that was last replayed.
+	Fstab []Replayed `json:"fstab,omitempty"`
 }
 
 // Values of [Event.What].

@@ -1,9 +1,11 @@
 // Lls-hook is what LXC runs for each container's start, on the host, when the container's root stands and its init has not run yet.
-// It tells the agent and waits for it, but not for long: a container starts whatever the agent does. It mounts nothing itself.
+// It tells the agent and waits for it, but not for long: a container starts whatever the agent does. The one exception is the
+// container's own wish: a line of its fstab marked x-lls.required. It mounts nothing itself.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"lls/agent/api"
+	"lls/hooks"
 )
 
 // How long the hook waits: for the agent's first word, for each further one, and in all. LXC itself waits for a hook for ever.
@@ -20,28 +23,83 @@ const (
 	inAll     = 60 * time.Second
 )
 
+// ownLook is how long the hook takes to read the fstab itself, when the agent does not answer.
+const ownLook = 3 * time.Second
+
 func main() {
-	if err := start(os.Getenv, api.AdminSocket); err != nil {
-		// LXC puts this into the container's log. The exit status stays 0: LLS never keeps a container from starting.
-		fmt.Fprintln(os.Stderr, "lls-hook:", err)
+	missing, err := start(os.Getenv, api.AdminSocket)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lls-hook:", err) // LXC puts this into the container's log
+	}
+	for _, m := range missing {
+		fmt.Fprintln(os.Stderr, "lls-hook: the container does not start:", m)
+	}
+	if len(missing) > 0 {
+		os.Exit(1)
 	}
 }
 
-func start(env func(string) string, socket string) error {
-	if _, err := os.Stat(socket); err != nil {
-		return fmt.Errorf("the agent does not run: %w", err)
-	}
+// start tells the agent. missing is what the container says it cannot do without; the error alone keeps nothing from starting.
+func start(env func(string) string, socket string) (missing []string, err error) {
 	h, err := said(env)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	answer, err := tell(h, socket)
+	if err == nil {
+		return answer.Missing, nil
+	}
+	if !silent(err) {
+		return nil, err // the agent has spoken: the container is none that it serves
+	}
+	return requiredOf(h.PID), fmt.Errorf("the agent does not answer: %w", err)
+}
+
+// silent tells an agent that is away, stuck or died from one that refused.
+func silent(err error) bool {
+	return api.Unreachable.Is(err) || api.Interrupted.Is(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+func tell(h api.HookStart, socket string) (api.HookAnswer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), inAll)
 	defer cancel()
 	patience := time.AfterFunc(firstWord, cancel)
 	defer patience.Stop()
 	client := api.Dial(socket)
 	client.Progress = func(string) { patience.Reset(nextWord) }
-	return client.Post(ctx, api.PathHookStart, h, nil)
+	var answer api.HookAnswer
+	err := client.Post(ctx, api.PathHookStart, h, &answer)
+	return answer, err
+}
+
+// requiredOf reads from the container's fstab what it cannot do without, which nobody is there to mount.
+func requiredOf(pid int) []string {
+	read := make(chan []byte, 1)
+	go func() { // the process ends soon, and this with it
+		text, err := readFstab(pid)
+		if err != nil {
+			text = nil // it has none that can be read, so it requires nothing
+		}
+		read <- text
+	}()
+	var text []byte
+	select {
+	case text = <-read:
+	case <-time.After(ownLook):
+	}
+	var missing []string
+	plan := hooks.Parse(text).Plan(nil)
+	for _, m := range plan.Mounts {
+		if m.Required {
+			missing = append(missing, fmt.Sprintf("line %d of its fstab is required, and the agent does not answer", m.Line))
+		}
+	}
+	for _, n := range plan.Refused {
+		if n.Required {
+			missing = append(missing, n.String())
+		}
+	}
+	return missing
 }
 
 // said reads what LXC says of the container, by lxc.container.conf(5). The lxcpath is not said: it is where the config lies, which

@@ -1,0 +1,63 @@
+package agent
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"lls/agent/api"
+	"lls/agent/mount"
+)
+
+func TestReplayMountsWhatTheFstabSaysAndTellsOfTheRest(t *testing.T) {
+	b := newBench(t)
+	hidden := false
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, "")
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "hid", Size: "1G", Visible: &hidden}, "")
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "mine", Size: "1G"}, "")
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "other", Size: "1G"}, "")
+	b.mounts.mu.Lock()
+	b.mounts.fail["/gone"] = &mount.ErrTarget{Path: "/gone", Why: "no such directory", Kind: mount.Missing}
+	b.mounts.fstab = strings.Join([]string{
+		"# mounts of ours",
+		"proc /proc proc defaults 0 0",
+		"lls:mine /data/deep/mine lls noauto,x-lls.auto 0 0",
+		"lls:d /data ext4 ro 0 0",
+		"lls:hid /h ext4 x-lls.required 0 0",
+		"UUID=uuid-of-other /o ext4 noatime 0 0",
+		"/dev/mf/mine /bare ext4 defaults 0 0",
+		"lls:mine /gone lls x-lls.auto 0 0",
+		"lls:mine /proc/1 ext4 nofail 0 0",
+		"lls:mine /byhand lls noauto 0 0",
+	}, "\n")
+	b.mounts.mu.Unlock()
+	before := b.lvm.Calls("Activate")
+	var done []api.Replayed
+	if err := b.c1.Post(t.Context(), api.PathReplay, api.ReplayRequest{}, &done); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, d := range done {
+		got = append(got, fmt.Sprintf("%d:%v:%v", d.Line, d.Mounted, d.Required))
+		if !d.Mounted && d.Problem == "" {
+			t.Errorf("line %d is not mounted, and nothing says why", d.Line)
+		}
+		if d.Line == 7 && !strings.Contains(d.Warning, "lls:mine /bare lls noauto,x-lls.auto") {
+			t.Errorf("line 7 warns %q", d.Warning)
+		}
+	}
+	if all := strings.Join(got, " "); all != "9:false:false 4:true:false 5:false:true 6:true:false 7:true:false 8:false:false 3:true:false" {
+		t.Errorf("replayed %s", all)
+	}
+	var targets []string
+	for _, r := range b.mounts.done {
+		targets = append(targets, r.Target)
+	}
+	if all := strings.Join(targets, " "); all != "/data /o /bare /gone /data/deep/mine" {
+		t.Errorf("mounted %s", all)
+	}
+	// The lookup by UUID activates one, the plan all others at once.
+	if n := b.lvm.Calls("Activate") - before; n > 4 {
+		t.Errorf("%d commands activated 3 volumes", n)
+	}
+}
