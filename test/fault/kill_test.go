@@ -1,0 +1,168 @@
+package fault
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"lls/test/kit"
+)
+
+// step is one operation that is cut short, with what is done before, and what has to hold when it was answered as done.
+type step struct {
+	name   string
+	before [][]string
+	does   []string
+	done   func(t *testing.T) bool
+}
+
+func live(t *testing.T, name, state string) bool {
+	t.Helper()
+	found := kit.FindLVs(t, box.Name, name)
+	return len(found) == 1 && strings.HasPrefix(found[0].Tag("lls.s"), state)
+}
+
+var steps = []step{
+	{"create", nil, []string{"create", "x", "--size", "128M"}, func(t *testing.T) bool { return live(t, "x", "live") }},
+	{"create with mount", nil, []string{"create", "x", "--size", "64M", "--mount", "/a"}, func(t *testing.T) bool { return isAt(t, "x", "/a") }},
+	{"snapshot", nil, []string{"snapshot", dataset, "x"}, func(t *testing.T) bool { return live(t, "x", "live") }},
+	{"snapshot with mount", nil, []string{"snapshot", dataset, "x", "--mount", "/a"}, func(t *testing.T) bool { return isAt(t, "x", "/a") }},
+	{"mount", [][]string{{"snapshot", dataset, "x"}}, []string{"mount", "x", "/a"}, func(t *testing.T) bool { return isAt(t, "x", "/a") }},
+	{"umount", [][]string{{"snapshot", dataset, "x", "--mount", "/a"}}, []string{"umount", "x"}, func(t *testing.T) bool { return !isAt(t, "x", "/a") }},
+	{"resize", [][]string{{"snapshot", dataset, "x"}}, []string{"resize", "x", "512M"}, func(t *testing.T) bool { return kit.FindLV(t, box.Name, "x").Bytes(t) == 512<<20 }},
+	{"set", [][]string{{"snapshot", dataset, "x"}}, []string{"set", "x", "--visibility", "visible"}, func(t *testing.T) bool { return kit.FindLV(t, box.Name, "x").Tag("lls.v") == "v" }},
+	{"delete", [][]string{{"snapshot", dataset, "x"}}, []string{"delete", "x"}, func(t *testing.T) bool { return live(t, "x", "trash") }},
+	{"undelete", [][]string{{"snapshot", dataset, "x"}, {"delete", "x"}}, []string{"undelete", "x"}, func(t *testing.T) bool { return live(t, "x", "live") }},
+	{"purge", [][]string{{"snapshot", dataset, "x"}}, []string{"purge", "x", "--yes"}, func(t *testing.T) bool { return len(kit.FindLVs(t, box.Name, "x")) == 0 }},
+}
+
+// rounds is how often the agent is killed.
+const rounds = 44
+
+func TestKilledAtAnyMomentTheAgentLosesNothing(t *testing.T) {
+	scene(t)
+	box.Do(t, "snapshot", dataset, "keep", "--mount", "/keep")
+	box.Background(t, "exec sleep 1000 > /keep/open")
+	kept := box.MountAt(t, "/keep")
+	answered := 0
+	for round := range rounds {
+		s := steps[round%len(steps)]
+		for _, b := range s.before {
+			box.LLS(t, b...).Want(t, 0)
+		}
+		delay := rand.N(400 * time.Millisecond)
+		what := fmt.Sprintf("round %d: %s, killed after %v", round, s.name, delay)
+		done := start(t, s.does...)
+		killAgent(t, delay)
+		r := <-done
+		recovered(t, what)
+		switch {
+		case r.Exit == 0:
+			answered++
+			if !s.done(t) {
+				t.Errorf("%s: it was answered as done and is not: %v; LVM has %+v", what, r, kit.FindLVs(t, box.Name, "x"))
+			}
+		case r.Exit != 14:
+			t.Errorf("%s: %v", what, r)
+		}
+		if m := box.MountAt(t, "/keep"); m == nil || m.ID != kept.ID {
+			t.Fatalf("%s: the mount that was there is %+v now", what, m)
+		}
+		if n := len(kit.FindLVs(t, box.Name, "x")); n > 1 || n == 0 && s.before != nil && s.name != "purge" {
+			t.Fatalf("%s: LVM has %d volumes of that name", what, n)
+		}
+		if box.MountAt(t, "/a") != nil {
+			box.LLS(t, "umount", "/a").Want(t, 0)
+		}
+		if len(kit.FindLVs(t, box.Name, "x")) == 1 {
+			box.LLS(t, "purge", "x", "--yes").Want(t, 0)
+		}
+	}
+	t.Logf("%d of %d rounds were answered before the agent died", answered, rounds)
+	if answered == 0 || answered == rounds {
+		t.Errorf("%d of %d rounds were answered: the agent was not killed in the middle", answered, rounds)
+	}
+	box.Sh(t, "echo still > /keep/alive")
+	kit.Run(t, "lab-exec", box.Name, "killall", "sleep")
+	kit.Eventually(t, 10*time.Second, "the kept volume is let go", func() bool { return box.LLS(t, "umount", "keep").Exit == 0 })
+	box.Do(t, "purge", "keep", "--yes")
+}
+
+// killHelpers kills every lls-mount it sees until stop is closed.
+func killHelpers(stop <-chan struct{}) (killed int) {
+	for {
+		select {
+		case <-stop:
+			return killed
+		default:
+		}
+		all, err := filepath.Glob("/proc/[0-9]*/comm")
+		if err != nil {
+			return killed
+		}
+		for _, comm := range all {
+			if name, err := os.ReadFile(comm); err == nil && string(name) == "lls-mount\n" {
+				if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(comm))); err == nil && syscall.Kill(pid, syscall.SIGKILL) == nil {
+					killed++
+				}
+			}
+		}
+	}
+}
+
+func TestAKilledHelperLeavesAMountOrNone(t *testing.T) {
+	scene(t)
+	box.Do(t, "snapshot", dataset, "h")
+	stop, killed := make(chan struct{}), make(chan int, 1)
+	go func() { killed <- killHelpers(stop) }()
+	for range 12 {
+		r := box.LLS(t, "mount", "h", "/b")
+		switch there := isAt(t, "h", "/b"); {
+		case r.Exit == 0 && !there:
+			t.Errorf("answered as mounted, and is not: %v", r)
+		case there:
+			box.LLS(t, "umount", "h")
+		}
+	}
+	close(stop)
+	if n := <-killed; n == 0 {
+		t.Error("no helper was killed")
+	}
+	recovered(t, "helpers were killed")
+	if isAt(t, "h", "/b") {
+		box.Do(t, "umount", "h")
+	}
+	box.LLS(t, "mount", "h", "/b").Want(t, 0)
+	box.Do(t, "umount", "h")
+	box.Do(t, "purge", "h", "--yes")
+}
+
+func TestAMountHalfWayInAContainerThatEndsMeanwhileIsLetGo(t *testing.T) {
+	scene(t)
+	c := kit.TempContainer(t, "brief")
+	for _, delay := range []time.Duration{60, 120, 200} {
+		c.Do(t, "snapshot", dataset, "s")
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = kit.Try(t.Context(), time.Minute, "", "lab-exec", c.Name, "lls", "mount", "s", "/data")
+		}()
+		pid := kit.AgentPID(t)
+		time.Sleep(delay * time.Millisecond)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		kit.Must(t, "lxc-stop", "-k", "-n", c.Name)
+		<-done
+		kit.Eventually(t, 40*time.Second, "the agent is back", func() bool { return kit.Agent(t, "status").Exit == 0 })
+		recovered(t, "the container ended with the agent")
+		kit.Eventually(t, 40*time.Second, "nothing holds the volume", func() bool { return kit.Agent(t, "purge", "brief/s", "--yes").Exit == 0 })
+		if c.Start(t); c.LLS(t, "list").Exit != 0 {
+			t.Error("the container is not served after its restart")
+		}
+	}
+}
