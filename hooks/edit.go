@@ -77,8 +77,8 @@ type ErrEntry struct {
 
 func (e *ErrEntry) Error() string { return e.Why }
 
-// ErrFull means that the file would become longer than what is read at the container's start.
-var ErrFull = errors.New("the fstab is full")
+// ErrFull means that the line would not be read at the container's start: it is too long itself, or the file is, or has too many.
+var ErrFull = errors.New("the line would be too long, or the fstab too full, to be read at the start")
 
 // Add sees to it that the entry is mounted at each start. A line that mounts the volume there already is kept: it becomes
 // read-only or writable as the entry says and gets the other options that it lacks, and nothing is taken from it. Else a line is
@@ -99,20 +99,17 @@ func Add(f File, e Entry) (File, bool, error) {
 	if err != nil {
 		return f, false, err
 	}
-	var text string
+	text := string(f.Bytes())
 	if same == nil {
 		text = f.appended(e.Line())
-	} else {
-		line := withOptions(*same, e)
-		if line == same.Text {
-			return f, false, nil
-		}
+	} else if line := withOptions(*same, e); line != same.Text {
 		text = f.replaced(same.Number, line)
 	}
-	if len(text) > MaxFile {
+	edited := Parse([]byte(text))
+	if !edited.replays(e) {
 		return f, false, ErrFull
 	}
-	return Parse([]byte(text)), true, nil
+	return edited, text != string(f.Bytes()), nil
 }
 
 func (f File) editable() error {
@@ -120,6 +117,11 @@ func (f File) editable() error {
 		return &ErrNotUnderstood{Why: f.Lines[0].Problem}
 	}
 	return nil
+}
+
+// replays tells whether the entry's volume is mounted at its target at each start.
+func (f File) replays(e Entry) bool {
+	return slices.ContainsFunc(f.Plan(nil).Mounts, func(m Mount) bool { return m.Target == e.Target && m.Name == e.Name })
 }
 
 // lineOf finds the only line that has the entry's target, which must be one that LLS would mount.

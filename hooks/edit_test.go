@@ -78,9 +78,24 @@ func TestAddRefuses(t *testing.T) {
 			}
 		})
 	}
-	full := Parse(bytes.Repeat([]byte("#\n"), MaxFile/2))
-	if _, changed, err := Add(full, Entry{Name: "a", Target: "/data"}); !errors.Is(err, ErrFull) || changed {
-		t.Errorf("a full file: %v, %v", changed, err)
+}
+
+func TestAddRefusesALineThatWouldNotBeReadAtTheStart(t *testing.T) {
+	for name, c := range map[string]struct {
+		before string
+		target string
+	}{
+		"the file is full":         {strings.Repeat("#\n", MaxFile/2), "/data"},
+		"too many lines":           {manyLines(MaxMounts), "/data"},
+		"its line is one too many": {manyLines(MaxMounts) + "lls:a /data lls\n", "/data"},
+		"the line is too long":     {"", "/" + strings.Repeat(" ", MaxLine/4)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, changed, err := Add(Parse([]byte(c.before)), Entry{Name: "a", Target: c.target})
+			if !errors.Is(err, ErrFull) || changed || string(f.Bytes()) != c.before {
+				t.Errorf("%v, %v", changed, err)
+			}
+		})
 	}
 }
 
@@ -178,9 +193,6 @@ func checkAdded(t *testing.T, before, after File, entry Entry) {
 	}
 	plan := after.Plan(nil)
 	checkPlan(t, plan)
-	if len(plan.Mounts) == MaxMounts {
-		return
-	}
 	at := slices.IndexFunc(plan.Mounts, func(m Mount) bool { return m.Target == target })
 	if at < 0 {
 		t.Fatalf("%+v is not replayed from %q: %+v", entry, after.Bytes(), plan)

@@ -68,10 +68,13 @@ type planner struct {
 }
 
 func (p *planner) line(l Line) {
-	if !l.IsEntry() || l.Target == "none" || l.Type == "swap" {
+	if !l.IsEntry() {
 		return
 	}
 	o := parseOptions(l.Options)
+	if l.Type == "swap" && !o.forLLS() {
+		return
+	}
 	name, ours := p.volume(l, o)
 	if !ours || o.byHand(l.Type) {
 		return
