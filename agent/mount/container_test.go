@@ -129,7 +129,11 @@ func (g *guest) startNamespaces(privileged bool, firstID int) {
 // containerInit does what LXC does before a container's init.
 func containerInit(rootfs string) error {
 	mount := func(source, target, kind string, flags uintptr) error {
-		if err := unix.Mount(source, target, kind, flags, ""); err != nil {
+		data := ""
+		if target == rootfs+"/dev" {
+			data = "mode=755" // in a directory for all, the kernel guards the devices of others
+		}
+		if err := unix.Mount(source, target, kind, flags, data); err != nil {
 			return fmt.Errorf("mount %s: %w", target, err)
 		}
 		return nil

@@ -50,7 +50,7 @@ func (b *Box) sees(h *hosted) (bool, error) {
 
 func injected(points []Point, h *hosted) bool {
 	p, ok := Top(points, "/"+h.view.at)
-	return ok && !hidden(points, p) && unix.Mkdev(p.Major, p.Minor) == h.dev && p.Root == "/" && h.view.shows(p)
+	return ok && unix.Mkdev(p.Major, p.Minor) == h.dev && p.Root == "/" && h.view.shows(p)
 }
 
 // inject may be forced: only a mount that does not arrive shows some of what the

@@ -86,9 +86,13 @@ func (n *Nodes) tidy() {
 	}
 }
 
-// A layout is what the directory is to hold: directories by name, the topmost ""
-// included, and their nodes by name.
-type layout map[string]map[string]Node
+// A layout is what is to be there: directories by name, with "" the topmost, and
+// their nodes by name.
+type layout map[string]directory
+
+type directory map[string]Node
+
+func (d directory) has(name string) bool { _, ok := d[name]; return ok }
 
 // layOut sorts nodes into directories. Those that it leaves out are in the error.
 func layOut(want []Node) (layout, error) {
@@ -105,7 +109,7 @@ func layOut(want []Node) (layout, error) {
 			continue
 		}
 		if l[dir] == nil {
-			l[dir] = map[string]Node{}
+			l[dir] = directory{}
 		}
 		if _, twice := l[dir][name]; twice {
 			errs = append(errs, fmt.Errorf("%s is there twice", node.Path))
@@ -164,38 +168,53 @@ func (s *setter) all(l layout) {
 	}
 	defer top.Close()
 	s.keep("own the nodes", errors.Join(top.Chown(0, 0), top.Chmod(0o755)))
-	// Away with the old first, for the same reason.
-	s.clear(top, func(name string) bool { return l[""][name] != Node{} || l[name] != nil || name == inside.StagingDir })
+	// Away with the old first, all of it, for the same reason.
+	s.clear(top, func(name string, dir bool) bool {
+		return l[""].has(name) && !dir || name != "" && l[name] != nil && dir || name == inside.StagingDir
+	})
 	for owner, nodes := range l {
-		if owner == "" {
-			s.fill(top, nodes)
-			continue
+		s.in(top, owner, func(dir *os.File) {
+			s.clear(dir, func(name string, dir bool) bool { return nodes.has(name) && !dir })
+		})
+	}
+	s.fill(top, l[""])
+	for owner, nodes := range l {
+		if owner != "" && s.keep("make "+owner, s.mkdir(top, owner, 0o755)) {
+			s.in(top, owner, func(dir *os.File) { s.fill(dir, nodes) })
 		}
-		if !s.keep("make "+owner, s.mkdir(top, owner, 0o755)) {
-			continue
-		}
-		dir, err := openAt(top, owner, unix.O_RDONLY|unix.O_DIRECTORY, 0)
-		if !s.keep("open "+owner, err) {
-			continue
-		}
-		s.clear(dir, func(name string) bool { return nodes[name] != Node{} })
-		s.fill(dir, nodes)
-		_ = dir.Close()
 	}
 }
 
+// in does something in an owner's directory, if there is one.
+func (s *setter) in(top *os.File, owner string, do func(dir *os.File)) {
+	if owner == "" {
+		return
+	}
+	dir, err := openAt(top, owner, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if errors.Is(err, unix.ENOENT) || !s.keep("open "+owner, err) {
+		return
+	}
+	defer dir.Close()
+	do(dir)
+}
+
 // clear removes all that is not wanted.
-func (s *setter) clear(dir *os.File, wanted func(string) bool) {
+func (s *setter) clear(dir *os.File, wanted func(name string, dir bool) bool) {
 	names, err := dir.Readdirnames(-1)
 	s.keep("list the nodes", err)
 	for _, name := range names {
-		if !wanted(name) && s.keep(fmt.Sprintf("remove %q", name), s.discard(dir, name)) {
+		var st unix.Stat_t
+		err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err == nil && wanted(name, st.Mode&unix.S_IFMT == unix.S_IFDIR) {
+			continue
+		}
+		if s.keep(fmt.Sprintf("remove %q", name), s.discard(dir, name)) {
 			s.changed = true
 		}
 	}
 }
 
-func (s *setter) fill(dir *os.File, nodes map[string]Node) {
+func (s *setter) fill(dir *os.File, nodes directory) {
 	for name, node := range nodes {
 		if node.at(dir, name) {
 			continue

@@ -48,11 +48,12 @@ func PointsOf(points []Point, major, minor uint32) []Point {
 	return of
 }
 
-// Top is what a process sees at a path: the mount there that no other covers.
+// Top is what a process sees at a path: the mount there that no other covers, at
+// the path itself or above.
 func Top(points []Point, path string) (Point, bool) {
 	for _, p := range points {
 		covered := func(q Point) bool { return q.Path == path && q.Parent == p.ID && q.ID != p.ID }
-		if p.Path == path && !slices.ContainsFunc(points, covered) {
+		if p.Path == path && !slices.ContainsFunc(points, covered) && !hidden(points, p) {
 			return p, true
 		}
 	}
@@ -62,7 +63,10 @@ func Top(points []Point, path string) (Point, bool) {
 // hidden says whether another mount, above it in the tree of paths, covers a mount.
 func hidden(points []Point, p Point) bool {
 	for range points { // the parents cannot be more
-		if slices.ContainsFunc(points, func(q Point) bool { return q.Parent == p.Parent && q.ID != p.ID && within(p.Path, q.Path) }) {
+		covers := func(q Point) bool {
+			return q.Parent == p.Parent && q.ID != p.ID && q.ID != p.Parent && within(p.Path, q.Path)
+		}
+		if slices.ContainsFunc(points, covers) {
 			return true
 		}
 		parent, ok := byID(points, p.Parent)

@@ -40,6 +40,26 @@ func TestParsePoints(t *testing.T) {
 	}
 }
 
+func TestHiddenMounts(t *testing.T) {
+	points := []Point{
+		{ID: 1, Parent: 1, Path: "/"}, {ID: 2, Parent: 1, Path: "/dev"}, {ID: 3, Parent: 2, Path: "/dev/mf"}, {ID: 4, Parent: 2, Path: "/dev/mfx"},
+		{ID: 5, Parent: 3, Path: "/dev/mf"}, {ID: 6, Parent: 1, Path: "/a/b/c"}, {ID: 7, Parent: 1, Path: "/a/b"}, {ID: 8, Parent: 99, Path: "/away"},
+	}
+	for id, want := range map[int]bool{1: false, 2: false, 3: false, 4: false, 5: false, 6: true, 7: false, 8: false} {
+		if p, _ := byID(points, id); hidden(points, p) != want {
+			t.Errorf("%+v: hidden is not %v", p, want)
+		}
+	}
+	for _, cover := range []Point{{ID: 9, Parent: 2, Path: "/dev"}, {ID: 9, Parent: 1, Path: "/"}} {
+		with := append(points, cover)
+		for _, id := range []int{3, 5} {
+			if p, _ := byID(points, id); !hidden(with, p) {
+				t.Errorf("%+v is not hidden by %+v", p, cover)
+			}
+		}
+	}
+}
+
 func TestMalformedMountinfo(t *testing.T) {
 	for _, line := range []string{
 		"x", "42 27 7:0 / /tmp rw,relatime ext4 /dev/loop0 rw", "a 27 7:0 / /tmp rw - ext4 /dev/loop0 rw", "1 27 70 / /tmp rw - ext4 x rw",
