@@ -78,7 +78,7 @@ func (c *call) mount(ctx context.Context, in api.MountRequest) (api.Mount, error
 	if err != nil {
 		return api.Mount{}, err
 	}
-	return c.place(context.WithoutCancel(ctx), v, r, target{path: in.Path, readOnly: in.ReadOnly}, g)
+	return c.place(context.WithoutCancel(ctx), v, r, target{path: in.Path, readOnly: in.ReadOnly, noAtime: in.NoAtime, discard: in.Discard}, g)
 }
 
 // target says where a mount is to be, and how.

@@ -182,7 +182,7 @@ func (c *call) replayNow(ctx context.Context, in api.ReplayRequest) ([]api.Repla
 		return nil, err
 	}
 	if g == nil {
-		return nil, api.Errorf(api.Malformed, "cannot mount what fstab says: name a container").WithHint("lls-agent mount --all --container NAME")
+		return nil, api.Errorf(api.Malformed, "cannot mount what fstab says: name a container").WithHint("lls-agent replay CONTAINER")
 	}
 	g.replaying.Lock()
 	defer g.replaying.Unlock()

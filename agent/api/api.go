@@ -147,6 +147,8 @@ type MountRequest struct {
 	Name      string `json:"name"`
 	Path      string `json:"path"`
 	ReadOnly  bool   `json:"read_only,omitempty"`
+	NoAtime   bool   `json:"noatime,omitempty"` // mount options of mount(8)
+	Discard   bool   `json:"discard,omitempty"`
 	Container string `json:"container,omitempty"` // sysadmin only; default the host itself
 }
 

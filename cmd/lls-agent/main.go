@@ -14,7 +14,7 @@ var version = "dev"
 func main() { os.Exit(cli.Main(program())) }
 
 func program() *cli.Program {
-	commands := append(daemonCommands(), cli.Volumes(cli.Host)...)
+	commands := append(daemonCommands(), cli.Volumes(cli.Host, nil)...)
 	return &cli.Program{
 		Name: "lls-agent", Version: version, Socket: api.AdminSocket,
 		Short:    "the daemon of LLS, and the sysadmin's commands to it",

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"context"
 	"os"
+	"path/filepath"
 
 	"lls/agent/api"
 	"lls/agent/api/cli"
@@ -12,13 +14,18 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-func main() { os.Exit(cli.Main(program())) }
+func main() {
+	if filepath.Base(os.Args[0]) == "mount.lls" {
+		os.Exit(mountHelper(context.Background(), os.Args[1:], api.Dial(api.ContainerSocket), os.Stderr))
+	}
+	os.Exit(cli.Main(program()))
+}
 
 func program() *cli.Program {
 	return &cli.Program{
 		Name: "lls", Version: version, Socket: api.ContainerSocket,
 		Short:    "snapshots of datasets too big to copy",
-		Commands: cli.Volumes(cli.Container),
+		Commands: cli.Volumes(cli.Container, fstab{"/etc/fstab"}),
 		Examples: []cli.Example{
 			{Line: "list", Does: "what there is"},
 			{Line: "snapshot genomes mine --mount /data", Does: "a writable snapshot of genomes, mounted"},

@@ -31,17 +31,19 @@ _lls_agent() {
     list) words="--all --json --help" ;;
     info) words="--json --help" ;;
     usage) words="--json --help" ;;
+    watch) words="--json --help" ;;
     create) words="--size --fs --pool --owner --hidden --json --help" ;;
     snapshot) words="--owner --hidden --ro --json --help" ;;
     mount) words="--ro --container --json --help" ;;
     umount) words="--container --json --help" ;;
+    replay) words="--json --help" ;;
     resize) words="--json --help" ;;
     set) words="--visibility --access --json --help" ;;
     delete) words="--json --help" ;;
     undelete) words="--as --json --help" ;;
     purge) words="--yes --json --help" ;;
     give) words="--json --help" ;;
-    "") words="init run reload status containers list info usage create snapshot mount umount resize set delete undelete purge give help --help --version" ;;
+    "") words="init run reload status containers list info usage watch create snapshot mount umount replay resize set delete undelete purge give help --help --version" ;;
     esac
     if [[ $cur != -* ]]; then
         case $cmd in

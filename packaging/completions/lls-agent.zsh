@@ -18,10 +18,12 @@ _lls_agent() {
         'list:show every volume'
         'info:show all there is to know about a volume, and who holds it'
         'usage:show what each container uses of its quota'
+        'watch:show what happens to volumes, as it happens'
         'create:make a new, empty volume with a file system'
         'snapshot:make a writable snapshot of a volume; without NAME, a name is made from SOURCE and the date'
         'mount:mount a volume at a directory'
         'umount:unmount a volume everywhere, or one directory'
+        'replay:mount now what the container'\''s /etc/fstab has of volumes'
         'resize:grow a volume and its file system, mounted or not'
         'set:say who sees a volume, and how others may mount it'
         'delete:move volumes to the trash'
@@ -77,6 +79,10 @@ _lls_agent() {
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' '*: :' ;;
+    watch)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' ;;
     create)
         _arguments \
             '--size[how big - 500M, 100G, 2T (powers of 1024)]:SIZE:' \
@@ -107,6 +113,10 @@ _lls_agent() {
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
             '1:NAME:_lls_agent_volumes' '2:PATH:_files -/' ;;
+    replay)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' '*: :' ;;
     resize)
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \

@@ -22,14 +22,15 @@ _lls() {
     watch) words="--json --help" ;;
     create) words="--size --fs --pool --visible --mount --json --help" ;;
     snapshot) words="--visible --mount --ro --json --help" ;;
-    mount) words="--ro --json --help" ;;
-    umount) words="--json --help" ;;
+    mount) words="--ro --save --json --help" ;;
+    umount) words="--forget --json --help" ;;
+    replay) words="--json --help" ;;
     resize) words="--json --help" ;;
     set) words="--visibility --access --json --help" ;;
     delete) words="--json --help" ;;
     undelete) words="--as --json --help" ;;
     purge) words="--yes --json --help" ;;
-    "") words="list info usage watch create snapshot mount umount resize set delete undelete purge help --help --version" ;;
+    "") words="list info usage watch create snapshot mount umount replay resize set delete undelete purge help --help --version" ;;
     esac
     if [[ $cur != -* ]]; then
         case $cmd in

@@ -18,6 +18,7 @@ _lls() {
         'snapshot:make a writable snapshot of a volume; without NAME, a name is made from SOURCE and the date'
         'mount:mount a volume at a directory'
         'umount:unmount a volume everywhere, or one directory'
+        'replay:mount now what the container'\''s /etc/fstab has of volumes'
         'resize:grow a volume and its file system, mounted or not'
         'set:say who sees a volume, and how others may mount it'
         'delete:move volumes to the trash'
@@ -70,14 +71,20 @@ _lls() {
     mount)
         _arguments \
             '--ro[read-only]' \
+            '--save[at each start of this container, too - adds a line to /etc/fstab]' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
             '1:NAME:_lls_volumes' '2:PATH:_files -/' ;;
     umount)
         _arguments \
+            '--forget[at each start, too - takes its line out of /etc/fstab]' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
             '1:NAME:_lls_volumes' '2:PATH:_files -/' ;;
+    replay)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' ;;
     resize)
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \

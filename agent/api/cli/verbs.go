@@ -17,10 +17,18 @@ const (
 	Host
 )
 
-// Volumes gives the commands on volumes, which both programs have, in the order of a help text.
-func Volumes(side Side) []Command {
+// Fstab is where mounts stand that come back at each start. Errors are for the user.
+type Fstab interface {
+	// Save has a volume mounted at target at each start.
+	Save(name, target string, readOnly bool) error
+	// Forget takes the lines of a volume's name, or of a path, away, and says how many there were.
+	Forget(what string) (lines int, err error)
+}
+
+// Volumes gives the commands on volumes, which both programs have, in the order of a help text. The host has no fstab of LLS's: nil.
+func Volumes(side Side, fstab Fstab) []Command {
 	return []Command{
-		list(side), info(side), usageOf(side), watch(), create(side), snapshot(side), mount(side), umount(side),
+		list(side), info(side), usageOf(side), watch(), create(side), snapshot(side), mount(side, fstab), umount(side, fstab), replay(side),
 		resize(), set(), remove(), undelete(), purge(),
 	}
 }

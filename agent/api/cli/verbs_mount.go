@@ -12,14 +12,16 @@ func whichContainer(side Side) []Flag {
 	return pick(side, nil, []Flag{{Name: "container", Value: "CONTAINER", Help: "in this container instead of on the host"}})
 }
 
-func mount(side Side) Command {
+func mount(side Side, fstab Fstab) Command {
 	return Command{
 		Name: "mount", Operands: "NAME PATH", Min: 2, Max: 2,
 		Short: "mount a volume at a directory",
-		Flags: append([]Flag{{Name: "ro", Help: "read-only"}}, whichContainer(side)...),
+		Flags: append([]Flag{{Name: "ro", Help: "read-only"}},
+			pick(side, []Flag{{Name: "save", Help: "at each start of this container, too: adds a line to /etc/fstab"}}, whichContainer(Host))...),
 		Examples: pick(side,
 			[]Example{
 				{"mount mine /data", "a volume of yours"},
+				{"mount mine /data --save", "and again at each start"},
 				{"mount genomes /genomes --ro", "the host's dataset, read-only"},
 			},
 			[]Example{
@@ -44,16 +46,22 @@ func mount(side Side) Command {
 			if m.ReadOnly {
 				line += ", read-only"
 			}
+			if c.Has("save") {
+				if err := fstab.Save(c.Operand(0), m.Path, c.Has("ro")); err != nil {
+					return err
+				}
+				line += ", and will be at each start"
+			}
 			return c.Show(m, line)
 		},
 	}
 }
 
-func umount(side Side) Command {
+func umount(side Side, fstab Fstab) Command {
 	return Command{
 		Name: "umount", Operands: "NAME|PATH", Min: 1, Max: 1,
 		Short: "unmount a volume everywhere, or one directory",
-		Flags: whichContainer(side),
+		Flags: pick(side, []Flag{{Name: "forget", Help: "at each start, too: takes its line out of /etc/fstab"}}, whichContainer(Host)),
 		Examples: pick(side,
 			[]Example{
 				{"umount mine", "wherever it is mounted"},
@@ -74,10 +82,21 @@ func umount(side Side) Command {
 				target = at
 			}
 			gone := []api.Mount{}
-			if err := c.Post(ctx, api.PathUmount, api.UmountRequest{Target: target, Container: c.Flag("container")}, &gone); err != nil {
+			err := c.Post(ctx, api.PathUmount, api.UmountRequest{Target: target, Container: c.Flag("container")}, &gone)
+			var lines []string
+			if c.Has("forget") && (err == nil || api.NotFound.Is(err)) {
+				// What is not mounted now can still stand in the fstab.
+				n, forgetErr := fstab.Forget(target)
+				if forgetErr != nil {
+					return forgetErr
+				}
+				if n > 0 {
+					lines, err = []string{target + " is not mounted at the next start any more"}, nil
+				}
+			}
+			if err != nil {
 				return err
 			}
-			var lines []string
 			for _, m := range gone {
 				what := m.Volume
 				if what == "" {
@@ -85,7 +104,7 @@ func umount(side Side) Command {
 				}
 				lines = append(lines, what+" is not mounted at "+m.Path+" any more")
 			}
-			if len(gone) == 0 {
+			if len(gone) == 0 && len(lines) == 0 {
 				lines = []string{target + " was not mounted"}
 			}
 			return c.Show(gone, lines...)
@@ -103,4 +122,53 @@ func (c *Call) pathIn(p string) (string, error) {
 			WithHint("see: %s", c.Hint(c.command.Name, "--help"))
 	}
 	return path.Clean(p), nil
+}
+
+func replay(side Side) Command {
+	return Command{
+		Name: "replay", Operands: pick(side, "", "CONTAINER"), Min: pick(side, 0, 1), Max: pick(side, 0, 1),
+		Short: "mount now what the container's /etc/fstab has of volumes",
+		Examples: pick(side,
+			[]Example{{"replay", "as at the start of this container"}},
+			[]Example{{"replay web1", "as at the start of container web1"}}),
+		Run: func(ctx context.Context, c *Call) error {
+			done := []api.Replayed{}
+			if err := c.Post(ctx, api.PathReplay, api.ReplayRequest{Container: c.Operand(0)}, &done); err != nil {
+				return err
+			}
+			var lines []string
+			failed := 0
+			for _, d := range done {
+				lines = append(lines, replayed(d)...)
+				if !d.Mounted {
+					failed++
+				}
+			}
+			if len(done) == 0 {
+				lines = []string{"/etc/fstab has no volume of LLS; to add one: lls mount NAME PATH --save"}
+			}
+			if err := c.Show(done, lines...); err != nil {
+				return err
+			}
+			if failed > 0 {
+				return api.Errorf(api.Failed, "cannot mount %d of %d lines of /etc/fstab", failed, len(done)).WithHint("mend those lines, then: %s", c.Hint(append([]string{"replay"}, c.Operands...)...))
+			}
+			return nil
+		},
+	}
+}
+
+// replayed is what became of a line of an fstab, in words.
+func replayed(d api.Replayed) []string {
+	line := d.Problem
+	if d.Mounted {
+		line = d.Volume + " is mounted at " + d.Path
+		if d.ReadOnly {
+			line += ", read-only"
+		}
+	}
+	if d.Warning != "" {
+		return []string{line, "  " + d.Warning}
+	}
+	return []string{line}
 }

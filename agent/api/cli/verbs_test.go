@@ -12,7 +12,7 @@ import (
 func TestExamplesCanBeTyped(t *testing.T) {
 	a := clitest.Serve(t, nil)
 	for _, side := range []cli.Side{cli.Container, cli.Host} {
-		p := &cli.Program{Name: "lls", Commands: cli.Volumes(side)}
+		p := &cli.Program{Name: "lls", Commands: cli.Volumes(side, nil)}
 		for _, c := range p.Commands {
 			own := false
 			for _, e := range c.Examples {

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"lls/agent/api"
+	"lls/agent/api/cli/clitest"
+)
+
+func TestSaveAndForgetKeepEveryOtherByte(t *testing.T) {
+	f := fstab{filepath.Join(t.TempDir(), "fstab")}
+	before := "# mine\nproc  /proc\tproc defaults 0 0"
+	if err := os.WriteFile(f.path, []byte(before), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time changes nothing
+		if err := f.Save("genomes", "/data set", true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(f.path)
+	if want := before + "\nlls:genomes /data\\040set lls noauto,x-lls.auto,ro 0 0\n"; err != nil || string(text) != want {
+		t.Errorf("%q, %v", text, err)
+	}
+	if err := f.Save("other", "/data set", false); !api.Exists.Is(err) {
+		t.Errorf("a second volume there: %v", err)
+	}
+	if n, err := f.Forget("/data set"); n != 1 || err != nil {
+		t.Errorf("forgot %d, %v", n, err)
+	}
+	if text, err := os.ReadFile(f.path); err != nil || string(text) != before+"\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if n, err := f.Forget("genomes"); n != 0 || err != nil {
+		t.Errorf("forgot %d once more, %v", n, err)
+	}
+}
+
+func TestMountHelperAsMountCallsIt(t *testing.T) {
+	a := clitest.Serve(t, map[string]clitest.Answer{
+		"POST /mount": {Result: api.Mount{Path: "/data", Already: true}},
+		`POST /mount {"name":"gone","path":"/data"}`: {Err: api.Errorf(api.NotFound, "cannot mount gone: there is no such volume")},
+	})
+	for _, tt := range []struct {
+		args   string
+		exit   int
+		sent   string
+		stderr string
+	}{
+		{"lls:mine /data -o rw,noauto,x-lls.auto", 0, `{"name":"mine","path":"/data"}`, ""},
+		{"mine /data -o ro,noatime", 0, `{"name":"mine","path":"/data","read_only":true,"noatime":true}`, ""},
+		{"/dev/mf/c2/x /data -v -o rw", 0, `{"name":"c2/x","path":"/data"}`, ""},
+		{"mine /data -sfn -o rw", 0, "", ""},
+		{"gone /data -o rw", 32, `{"name":"gone","path":"/data"}`, "no such volume"},
+		{"mine /data -o rw,suid", 32, "", "suid"},
+		{"mine /proc/x -o rw", 32, "", "/proc"},
+		{"mine", 1, "", "usage"},
+		{"mine /data -x", 1, "", "-x"},
+		{"mine /data -o", 1, "", "-o"},
+	} {
+		var stderr bytes.Buffer
+		exit := mountHelper(t.Context(), strings.Fields(tt.args), api.Dial(a.Socket), &stderr)
+		sent := strings.Join(a.Requests(), "")
+		if exit != tt.exit || !strings.Contains(sent, tt.sent) || tt.sent == "" && sent != "" || !strings.Contains(stderr.String(), tt.stderr) {
+			t.Errorf("%s: exit %d, sent %q, said %q", tt.args, exit, sent, stderr.String())
+		}
+	}
+}
