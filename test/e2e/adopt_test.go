@@ -30,69 +30,64 @@ func served(t *testing.T, c *kit.Container) {
 	}
 }
 
-// startsQuickly starts a container whose LLS cannot work now.
+// startsQuickly starts a container that LLS does not hear of.
 func startsQuickly(t *testing.T, c *kit.Container) {
 	t.Helper()
-	if took := c.Start(t).Took; took > startAtMost {
+	began := time.Now()
+	kit.Must(t, "lxc-start", "-n", c.Name)
+	c.WaitReady(t)
+	if took := time.Since(began); took > startAtMost {
 		t.Errorf("the start of %s took %v", c.Name, took)
-	}
-	if !c.Running(t) {
-		t.Errorf("%s does not run", c.Name)
-	}
-	if r := c.LLS(t, "list"); r.Exit == 0 {
-		t.Errorf("LLS works in %s: then this test shows nothing", c.Name)
 	}
 }
 
-func TestStartsThatLLSMisses(t *testing.T) {
+func TestAContainerThatStartsWithoutTheAgent(t *testing.T) {
 	lab(t)
-	c := kit.TempContainer(t, "missed", "--no-start")
-	t.Run("the agent is down", func(t *testing.T) {
-		kit.StopAgent(t)
-		startsQuickly(t, c)
-		kit.StartAgent(t)
+	c := kit.TempContainer(t, "agentless", "--no-start")
+	kit.StopAgent(t)
+	startsQuickly(t, c)
+	if r := c.LLS(t, "list"); r.Exit == 0 {
+		t.Errorf("LLS works in it: then this test shows nothing: %v", r)
+	}
+	kit.StartAgent(t)
+	served(t, c)
+}
+
+// TestContainersThatLLSWasNotToldOf start all the same, and are found after a while.
+func TestContainersThatLLSWasNotToldOf(t *testing.T) {
+	w := lab(t)
+	silent := kit.TempContainer(t, "silent", "--no-start") // the agent does not answer
+	pid := kit.AgentPID(t)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	goOn := func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
+	t.Cleanup(goOn)
+	startsQuickly(t, silent)
+	goOn()
+
+	hookless := kit.TempContainer(t, "hookless", "--no-start") // the hook's program is missing
+	if err := os.Rename(hook, hook+".away"); err != nil {
+		t.Fatal(err)
+	}
+	startsQuickly(t, hookless)
+	if err := os.Rename(hook+".away", hook); err != nil {
+		t.Fatal(err)
+	}
+
+	erased := kit.TempContainer(t, "erased", "--no-start") // its configuration erases the hook
+	erased.Configure(t, "lxc.hook.start-host =")
+	startsQuickly(t, erased)
+
+	careless := kit.TempContainer(t, "careless") // its root takes /lls away
+	careless.Must(t, "umount", "-l", "/lls")
+	if r := careless.Exec(t, "/lls/bin/lls", "list"); r.Exit == 0 {
+		t.Errorf("/lls is still there: %v", r)
+	}
+	w.alice.Do(t, "list")
+	for _, c := range []*kit.Container{silent, hookless, erased, careless} {
 		served(t, c)
-	})
-	c.Stop(t)
-	t.Run("the agent does not answer", func(t *testing.T) {
-		pid := kit.AgentPID(t)
-		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		goOn := func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
-		t.Cleanup(goOn)
-		began := time.Now()
-		kit.Run(t, "lxc-start", "-n", c.Name).Want(t, 0)
-		c.WaitReady(t)
-		if took := time.Since(began); took > startAtMost {
-			t.Errorf("the start took %v", took)
-		}
-		goOn()
-		served(t, c)
-	})
-	c.Stop(t)
-	t.Run("the hook's program is missing", func(t *testing.T) {
-		if err := os.Rename(hook, hook+".away"); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := os.Rename(hook+".away", hook); err != nil {
-				t.Error(err)
-			}
-		})
-		if took := c.Start(t).Took; took > startAtMost {
-			t.Errorf("the start took %v", took)
-		}
-		served(t, c)
-	})
-	c.Stop(t)
-	t.Run("the configuration erases the hook", func(t *testing.T) {
-		c.Configure(t, "lxc.hook.start-host =")
-		if took := c.Start(t).Took; took > startAtMost {
-			t.Errorf("the start took %v", took)
-		}
-		served(t, c)
-	})
+	}
 }
 
 // TestLLSIsThereWhenInitStarts: with the hook, a container finds LLS from its first process on.
@@ -119,16 +114,4 @@ func TestLLSIsThereWhenInitStarts(t *testing.T) {
 			t.Errorf("in %s, init was told:\n%s", name, out)
 		}
 	}
-}
-
-// TestTakenAwayLLSComesBack: root of a container may unmount /lls, and harms only itself, for a while.
-func TestTakenAwayLLSComesBack(t *testing.T) {
-	w := lab(t)
-	c := kit.TempContainer(t, "careless")
-	c.Must(t, "umount", "-l", "/lls")
-	if r := c.Exec(t, "/lls/bin/lls", "list"); r.Exit == 0 {
-		t.Errorf("it is still there: %v", r)
-	}
-	w.alice.Do(t, "list")
-	served(t, c)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"lls/test/kit"
 )
@@ -71,10 +72,11 @@ func TestExitStatuses(t *testing.T) {
 		kit.Must(t, "lvchange", "--deltag", "lls.pool=main", kit.VG+"/"+kit.PoolLV)
 		t.Cleanup(func() {
 			kit.Must(t, "lvchange", "--addtag", "lls.pool=main", kit.VG+"/"+kit.PoolLV)
-			kit.Agent(t, "list").Want(t, 0)
+			kit.Eventually(t, 10*time.Second, "LLS sees its volumes again", func() bool { return w.alice.LLS(t, "info", "one").Exit == 0 })
 		})
-		kit.Agent(t, "status").Want(t, 0) // which reads what was done behind LLS's back
-		kit.Agent(t, "list").Want(t, 0)
+		kit.Eventually(t, 10*time.Second, "LLS sees what was done behind its back", func() bool {
+			return strings.Contains(kit.Agent(t, "status").Stdout, "does not carry the tag")
+		})
 		w.alice.LLS(t, "create", "two", "--size", "64M").WantError(t, 15)
 	})
 	t.Run("14: the agent is stopped", func(t *testing.T) {

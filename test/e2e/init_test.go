@@ -13,7 +13,7 @@ func TestInitTakesNothingThatHoldsData(t *testing.T) {
 	lab(t)
 	config := read(t, kit.Config)
 	sum := func(device string) string { return kit.Must(t, "sha256sum", device) }
-	refused := func(what, device string) {
+	refused := func(what, device string, sum func(string) string) {
 		t.Run(what, func(t *testing.T) {
 			before, was := kit.TakeState(t), sum(device)
 			r := kit.Agent(t, "init", "--device", device, "--vg", "taken")
@@ -26,23 +26,23 @@ func TestInitTakesNothingThatHoldsData(t *testing.T) {
 			}
 		})
 	}
-	for _, fs := range []string{"ext4", "xfs"} {
-		device := kit.Loop(t, 400<<20)
+	for fs, size := range map[string]int64{"ext4": 16 << 20, "xfs": 300 << 20} {
+		device := kit.Loop(t, size)
 		kit.Must(t, "mkfs."+fs, "-q", device)
-		refused("a disk with "+fs, device)
+		refused("a disk with "+fs, device, sum)
 	}
-	mounted := kit.Loop(t, 400<<20)
+	mounted := kit.Loop(t, 16<<20)
 	kit.Must(t, "mkfs.ext4", "-q", mounted)
-	kit.Must(t, "mount", mounted, "/srv")
+	kit.Must(t, "mount", "-o", "ro", mounted, "/srv") // the kernel itself writes to what is mounted otherwise
 	t.Cleanup(func() { kit.Must(t, "umount", "/srv") })
-	refused("a disk that is mounted", mounted)
-	swap := kit.Loop(t, 64<<20)
+	refused("a disk that is mounted", mounted, sum)
+	swap := kit.Loop(t, 16<<20)
 	kit.Must(t, "mkswap", swap)
-	refused("a disk with swap", swap)
-	pv := kit.Loop(t, 400<<20)
+	refused("a disk with swap", swap, sum)
+	pv := kit.Loop(t, 64<<20)
 	kit.Must(t, "pvcreate", "-q", pv)
-	refused("a physical volume", pv)
-	refused("the disk that is LLS's already", kit.Disk(t))
+	refused("a physical volume", pv, sum)
+	refused("the disk that is LLS's already", kit.Disk(t), func(disk string) string { return kit.Must(t, "pvs", "-o", "pv_all", disk) })
 	t.Run("a disk that is not there", func(t *testing.T) {
 		kit.Agent(t, "init", "--device", "/dev/nosuch", "--vg", "taken").WantError(t, 10)
 	})

@@ -143,6 +143,12 @@ func (v LV) Tag(key string) string {
 	return ""
 }
 
+// Active and Open read the fifth and sixth of LVM's attributes, lvs(8).
+func (v LV) Active() bool { return len(v.Attr) > 5 && v.Attr[4] == 'a' }
+
+// Open says whether the volume's device is in use.
+func (v LV) Open() bool { return len(v.Attr) > 5 && v.Attr[5] == 'o' }
+
 // Bytes is the volume's size.
 func (v LV) Bytes(t testing.TB) int64 {
 	t.Helper()

@@ -2,6 +2,7 @@ package kit
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -9,21 +10,26 @@ import (
 
 // State is all that a request may leave a trace in: volumes and their tags, device-mapper's devices, and the mounts of the host and of
 // every running container.
-type State []string
+type State struct {
+	volumes map[string]LV // by UUID
+	devices []string
+	mounts  []string
+}
 
 // TakeState reads the present state.
 func TakeState(t testing.TB) State {
 	t.Helper()
-	var s State
+	Must(t, "udevadm", "settle") // which opens what is new, for a moment
+	s := State{volumes: map[string]LV{}}
 	for _, v := range LVs(t) {
-		s = append(s, fmt.Sprintf("volume %+v", v))
+		s.volumes[v.UUID] = v
 	}
 	for line := range strings.Lines(Must(t, "dmsetup", "ls")) {
-		s = append(s, "device "+strings.TrimSpace(line))
+		s.devices = append(s.devices, strings.TrimSpace(line))
 	}
 	mounts := func(who string, pid int) {
 		for _, m := range Mounts(t, pid) {
-			s = append(s, fmt.Sprintf("mount in %s: %+v", who, m))
+			s.mounts = append(s.mounts, fmt.Sprintf("%s: %+v", who, m))
 		}
 	}
 	mounts("host", 1)
@@ -31,28 +37,55 @@ func TakeState(t testing.TB) State {
 		c := Container{Name: name}
 		mounts(name, c.PID(t))
 	}
-	slices.Sort(s)
 	return s
 }
 
-// Diff says what is in one of two states only, a line each; nothing when they are the same.
+// Diff says what is in one of two states only, a line each; nothing when they are the same. A volume that was active and open nowhere may
+// have become inactive: LLS lets go what nobody uses, whenever it likes.
 func (s State) Diff(now State) string {
 	var b strings.Builder
-	for _, line := range s {
-		if !slices.Contains(now, line) {
-			fmt.Fprintln(&b, "gone: "+line)
+	letGo := map[string]bool{} // devices that went with that
+	for uuid, was := range s.volumes {
+		is, ok := now.volumes[uuid]
+		if ok && was.Active() && !was.Open() && !is.Active() {
+			letGo[fmt.Sprintf("%s-%s\t(%s)", dmEscape(was.VG), dmEscape(was.Name), was.Device())] = true
+			was.Attr, was.Major, was.Minor, was.Writable = is.Attr, is.Major, is.Minor, is.Writable
+		}
+		switch {
+		case !ok:
+			fmt.Fprintf(&b, "gone: volume %+v\n", was)
+		case is != was:
+			fmt.Fprintf(&b, "was:  volume %+v\nis:   volume %+v\n", was, is)
 		}
 	}
-	for _, line := range now {
-		if !slices.Contains(s, line) {
-			fmt.Fprintln(&b, "new:  "+line)
+	for _, uuid := range slices.Sorted(maps.Keys(now.volumes)) {
+		if _, ok := s.volumes[uuid]; !ok {
+			fmt.Fprintf(&b, "new:  volume %+v\n", now.volumes[uuid])
 		}
 	}
-	if b.Len() == 0 && len(s) != len(now) {
-		fmt.Fprintf(&b, "%d lines became %d\n", len(s), len(now))
-	}
+	was := slices.DeleteFunc(slices.Clone(s.devices), func(d string) bool { return letGo[d] && !slices.Contains(now.devices, d) })
+	diffLines(&b, "device", was, now.devices)
+	diffLines(&b, "mount", s.mounts, now.mounts)
 	return b.String()
 }
+
+func diffLines(b *strings.Builder, what string, was, is []string) {
+	for _, line := range was {
+		if !slices.Contains(is, line) {
+			fmt.Fprintf(b, "gone: %s %s\n", what, line)
+		}
+	}
+	for _, line := range is {
+		if !slices.Contains(was, line) {
+			fmt.Fprintf(b, "new:  %s %s\n", what, line)
+		}
+	}
+	if len(was) != len(is) {
+		fmt.Fprintf(b, "%d %ss became %d\n", len(was), what, len(is))
+	}
+}
+
+func dmEscape(s string) string { return strings.ReplaceAll(s, "-", "--") }
 
 // WantSame fails the test when the state is not the same any more.
 func (s State) WantSame(t testing.TB) {
