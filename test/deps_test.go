@@ -27,6 +27,7 @@ const (
 	goLXC   = "github.com/lxc/go-lxc"
 	toml    = "github.com/BurntSushi/toml"
 	dbus    = "github.com/godbus/dbus/v5"
+	dbusTo  = "github.com/godbus/dbus/v5/introspect"
 	uevents = "github.com/vishvananda/netlink/nl"
 )
 
@@ -45,18 +46,19 @@ func rooms() map[string][]string {
 		"agent/api/cli/clitest": {"agent/api", "agent/api/cli"},
 		"agent/catalog":         {"agent/api", "lvm"},
 		"agent/container":       {"agent/catalog", goLXC, sys},
-		"agent/event":           {dbus, uevents, sys},
+		"agent/event":           {uevents, sys},
+		"agent/event/bus":       {dbus, dbusTo, "agent/event"},
 		"agent/filesystem":      {"internal/run", "lvm", sys},
 		"agent/mount":           {"agent/filesystem", "agent/mount/inside", "internal/run", sys},
 		"agent/mount/inside":    {sys},
 		"agent/notify":          {"internal/run"},
 		"agent/setup":           {"agent/catalog", "internal/run", "lvm", "policy", sys},
-		"agent": {"agent/api", "agent/catalog", "agent/container", "agent/event", "agent/filesystem", "agent/mount", "agent/notify", "hooks", "lvm",
+		"agent": {"agent/api", "agent/catalog", "agent/container", "agent/event", "agent/event/bus", "agent/filesystem", "agent/mount", "agent/notify", "hooks", "lvm",
 			"policy", sys},
 		"cmd/lls":       {"agent/api", "agent/api/cli", "hooks"},
-		"cmd/lls-hook":  {"agent/api", "hooks"},
+		"cmd/lls-hook":  {"agent/api", "hooks", sys},
 		"cmd/lls-mount": {"agent/mount/inside"},
-		"cmd/lls-agent": {"agent", "agent/api", "agent/api/cli", "agent/catalog", "agent/container", "agent/event", "agent/filesystem", "agent/mount",
+		"cmd/lls-agent": {"agent", "agent/api", "agent/api/cli", "agent/catalog", "agent/container", "agent/event", "agent/event/bus", "agent/filesystem", "agent/mount",
 			"agent/notify", "agent/setup", "internal/run", "lvm", "policy", sys},
 		"test":         {},
 		"test/bench":   {},
