@@ -146,8 +146,7 @@ func (s *shelf) introspect(msg dbus.Message) (string, *dbus.Error) {
 	case len(node.Children) == 0 && !isFolder(path):
 		return "", dbusError("UnknownObject", "no object %s", path)
 	}
-	node.Interfaces = append(node.Interfaces, introspect.IntrospectData, introspect.PeerData)
-	return string(introspect.NewIntrospectable(node)), nil
+	return string(introspect.NewIntrospectable(node)), nil // which adds Introspectable and Peer
 }
 
 // folders are the paths that are there even when nothing is below them.
