@@ -79,16 +79,24 @@ func (b *Box) read() error {
 	return err
 }
 
-// Alive says whether the container's init still runs.
+// Alive says whether the container's init still runs. It does not, as far as
+// anybody can tell, once the Box is closed.
 func (b *Box) Alive() bool {
-	p := []unix.PollFd{{Fd: int32(b.PIDFD.Fd()), Events: unix.POLLIN}}
-	for {
-		n, err := unix.Poll(p, 0)
-		if err == unix.EINTR {
-			continue
-		}
-		return err == nil && n == 0
+	conn, err := b.PIDFD.SyscallConn()
+	if err != nil {
+		return false
 	}
+	alive := false
+	// Within Control the descriptor cannot be closed and used for something else.
+	err = conn.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(p, 0)
+		for err == unix.EINTR {
+			n, err = unix.Poll(p, 0)
+		}
+		alive = err == nil && n == 0
+	})
+	return err == nil && alive
 }
 
 // Close releases the pidfd.

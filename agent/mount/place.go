@@ -127,7 +127,10 @@ func (m *Mounter) readBack(ctx context.Context, b *Box, r Request, a inside.Answ
 	if ok {
 		_, _ = m.help(ctx, m.options.Deadline, b, nil, inside.OpUnmount, decimal(r.Major), decimal(r.Minor), strconv.Itoa(a.ID), p.Path)
 	}
-	return Placed{}, fmt.Errorf("cannot mount on %s: the mount was not there when read back", a.Path)
+	if !ok || p.Path != a.Path { // the container's root was quicker
+		return Placed{}, &ErrTarget{Path: a.Path, Why: "it was changed in that moment", Kind: Invalid}
+	}
+	return Placed{}, fmt.Errorf("cannot mount on %s: what was read back is not what was asked for", a.Path)
 }
 
 // is says whether this is the whole of the request's file system.

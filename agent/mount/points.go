@@ -34,8 +34,18 @@ func Points(pid int) ([]Point, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return ParsePoints(f)
+	points, err := ParsePoints(io.LimitReader(f, maxMountinfo))
+	if n, _ := f.Read(make([]byte, 1)); n > 0 {
+		return nil, errMounts
+	}
+	return points, err
 }
+
+// A container's root can make 100000 mounts with paths of 16 kB each, and all
+// that is read whenever anybody asks what is mounted where.
+const maxMountinfo = 16 << 20
+
+var errMounts = errors.New("too many mounts")
 
 // PointsOf are those of one device.
 func PointsOf(points []Point, major, minor uint32) []Point {

@@ -2,9 +2,12 @@ package mount
 
 import (
 	"errors"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"lls/agent/mount/inside"
 )
@@ -146,5 +149,19 @@ func TestWhoHolds(t *testing.T) {
 	command, uid := who("Name:\ta\\012b\nUmask:\t0022\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n")
 	if command != "a\nb" || uid != 2 {
 		t.Errorf("%q %d", command, uid)
+	}
+}
+
+func TestAClosedBoxIsNotAlive(t *testing.T) {
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &Box{PID: os.Getpid(), PIDFD: os.NewFile(uintptr(fd), "pidfd")}
+	if !b.Alive() {
+		t.Error("this process does not live")
+	}
+	if err := b.Close(); err != nil || b.Alive() {
+		t.Errorf("alive after %v", err)
 	}
 }
