@@ -47,7 +47,7 @@ func rooms() map[string][]string {
 		"agent/catalog":         {"agent/api", "lvm"},
 		"agent/container":       {"agent/catalog", goLXC, sys},
 		"agent/event":           {uevents, sys},
-		"agent/event/bus":       {dbus, dbusTo, "agent/event"},
+		"agent/event/bus":       {dbus, dbusTo, "agent/api", "agent/event"},
 		"agent/filesystem":      {"internal/run", "lvm", sys},
 		"agent/mount":           {"agent/filesystem", "agent/mount/inside", "internal/run", sys},
 		"agent/mount/inside":    {sys},

@@ -1,0 +1,264 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"lls/agent/api"
+	"lls/agent/catalog"
+	"lls/agent/container"
+	"lls/agent/event/bus"
+	"lls/agent/filesystem"
+	"lls/agent/mount"
+	"lls/lvm"
+	"lls/lvm/lvmtest"
+)
+
+const (
+	testVG   = lvm.VG("vg")
+	testPool = lvm.Name("pool")
+)
+
+// bench is an agent on fakes, with a socket of the sysadmin and one of a container.
+type bench struct {
+	t      *testing.T
+	agent  *Agent
+	lvm    *lvmtest.Fake
+	mounts *fakeMounts
+	dev    *fakeDevices
+	config string
+	bus    fakeBus
+	admin  *api.Client
+	c1     *api.Client
+	guest1 *guest
+}
+
+// fakeMounts says that every mount worked, or the error it was given for a target.
+type fakeMounts struct {
+	mu    sync.Mutex
+	fail  map[string]error
+	fstab string // of every container
+	done  []mount.Request
+	wait  chan struct{} // when set, each mount waits for it
+}
+
+func (f *fakeMounts) Mount(_ context.Context, _ *mount.Tree, _ *mount.Box, r mount.Request) (mount.Placed, error) {
+	f.mu.Lock()
+	wait, err := f.wait, f.fail[r.Target]
+	f.done = append(f.done, r)
+	f.mu.Unlock()
+	if wait != nil {
+		<-wait
+	}
+	return mount.Placed{Path: r.Target, ReadOnly: r.ReadOnly || r.ReadOnlyDevice}, err
+}
+
+func (f *fakeMounts) MountHost(ctx context.Context, r mount.Request) (mount.Placed, error) {
+	return f.Mount(ctx, nil, nil, r)
+}
+func (f *fakeMounts) Inject(context.Context, *mount.Tree, *mount.Box) error             { return nil }
+func (f *fakeMounts) Injected(*mount.Box, *mount.Tree) (bool, error)                    { return true, nil }
+func (f *fakeMounts) Unmount(context.Context, *mount.Box, uint32, uint32, string) error { return nil }
+func (f *fakeMounts) ReadFile(context.Context, *mount.Box, string, int) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fstab == "" {
+		return nil, os.ErrNotExist
+	}
+	return []byte(f.fstab), nil
+}
+func (f *fakeMounts) UnmountHost(context.Context, string, uint32, uint32) error { return nil }
+
+func (f *fakeMounts) InjectNodes(context.Context, *mount.Nodes, *mount.Box) error { return nil }
+func (f *fakeMounts) NodesInjected(*mount.Box, *mount.Nodes) (bool, error)        { return true, nil }
+
+func (f *fakeMounts) last() mount.Request {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.done[len(f.done)-1]
+}
+
+// fakeDevices number the volumes with a major that no real device has.
+type fakeDevices struct {
+	mu      sync.Mutex
+	made    []string
+	grown   []string
+	makeErr error
+	growErr error
+}
+
+func (f *fakeDevices) Number(_ lvm.VG, name lvm.Name) (uint32, uint32, error) {
+	var n uint32
+	for _, c := range name {
+		n = n*31 + uint32(c)
+	}
+	return 499, n & 0xfffff, nil
+}
+
+func (f *fakeDevices) Make(_ context.Context, path string, _ filesystem.Type) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.made = append(f.made, path)
+	return f.makeErr
+}
+
+func (f *fakeDevices) Grow(_ context.Context, path string, _ filesystem.Type) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.grown = append(f.grown, path)
+	return f.growErr
+}
+func (f *fakeDevices) Identify(path string) (filesystem.Identity, error) {
+	return filesystem.Identity{UUID: "uuid-of-" + strings.Split(filepath.Base(path), ".")[0]}, nil
+}
+
+type fakeContainers struct{ all []container.Container }
+
+func (f fakeContainers) List([]container.Path) ([]container.Container, error) { return f.all, nil }
+func (f fakeContainers) Find(_ []container.Path, _, base string) (container.Container, error) {
+	for _, c := range f.all {
+		if c.Base == base {
+			return c, nil
+		}
+	}
+	return container.Container{}, container.ErrNone
+}
+func (f fakeContainers) Init(context.Context, container.Container) (int, error) {
+	return 0, container.ErrNotRunning
+}
+
+// fakeBus keeps what root's programs would see and hear.
+type fakeBus struct {
+	mu      sync.Mutex
+	tree    bus.Tree
+	signals []bus.Event
+}
+
+func (f *fakeBus) Run(ctx context.Context) { <-ctx.Done() }
+func (f *fakeBus) Update(t bus.Tree) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tree = t
+}
+func (f *fakeBus) Emit(e bus.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.signals = append(f.signals, e)
+}
+
+type noLoops struct{}
+
+func (noLoops) Attach(context.Context, string) error { return nil }
+
+const testConfig = `
+[pools.main]
+vg = "vg"
+lv = "pool"
+[limits]
+volumes = 5
+snapshots = 3
+size = "20G"
+`
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	dir := t.TempDir()
+	b := &bench{t: t, lvm: lvmtest.NewFake(lvm.Options{Managed: catalog.Managed}), mounts: &fakeMounts{fail: map[string]error{}}, dev: &fakeDevices{}, config: dir + "/lls.toml"}
+	b.write(testConfig)
+	b.lvm.AddGroup(testVG, 100<<30)
+	err := b.lvm.CreatePool(t.Context(), lvm.CreatePool{VG: testVG, Name: testPool, Size: 50 << 30, Tags: []lvm.Tag{catalog.PoolTag("main")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c1 := container.Container{Dir: "/var/lib/lxc", Base: "c1", Owner: catalog.Owner{Name: "c1", Token: "t1"}}
+	c2 := container.Container{Dir: "/var/lib/lxc", Base: "c2", Owner: catalog.Owner{Name: "c2", Token: "t2"}}
+	b.agent, err = New(Options{Config: b.config, Trees: "/nonexistent", Version: "test", SelfPID: os.Getpid(), Log: slog.New(slog.DiscardHandler), Now: time.Now},
+		Parts{LVM: b.lvm, Mounts: b.mounts, Devices: b.dev, Containers: fakeContainers{[]container.Container{c1, c2}}, Loops: noLoops{}, Bus: &b.bus})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.agent.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.agent.work.Wait) // after the sockets are closed
+	b.guest1 = &guest{Container: c1, box: &mount.Box{PID: os.Getpid(), RootUID: uint32(os.Getuid()), Mapped: true}}
+	b.admin, b.c1 = b.socket(dir+"/a", nil), b.socket(dir+"/c", b.guest1)
+	return b
+}
+
+func (b *bench) write(config string) {
+	b.t.Helper()
+	if err := os.WriteFile(b.config, []byte(config), 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) socket(path string, g *guest) *api.Client {
+	b.t.Helper()
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	s := b.agent.listen(ln, g)
+	b.t.Cleanup(s.close)
+	return api.Dial(path)
+}
+
+// post expects an error code, or none, and returns the volume of the answer.
+func (b *bench) post(c *api.Client, path string, in any, want api.Code) api.Volume {
+	b.t.Helper()
+	var out json.RawMessage
+	err := c.Post(b.t.Context(), path, in, &out)
+	switch {
+	case want == "" && err != nil:
+		b.t.Fatalf("%s %+v: %v (%v)", path, in, err, api.AsError(err).Code)
+	case want != "" && !want.Is(err):
+		b.t.Fatalf("%s %+v: %v; want code %s", path, in, err, want)
+	case want != "" && api.AsError(err).Hint == "":
+		b.t.Errorf("%s %+v: no hint with %v", path, in, err)
+	}
+	var v api.Volume
+	_ = json.Unmarshal(out, &v) // not every answer is a volume
+	return v
+}
+
+func (b *bench) list(c *api.Client, all bool) []api.Volume {
+	b.t.Helper()
+	q := url.Values{}
+	if all {
+		q.Set("all", "1")
+	}
+	var out []api.Volume
+	if err := c.Get(b.t.Context(), api.PathVolumes, q, &out); err != nil {
+		b.t.Fatal(err)
+	}
+	return out
+}
+
+func (b *bench) names(c *api.Client, all bool) string {
+	b.t.Helper()
+	var names []string
+	for _, v := range b.list(c, all) {
+		names = append(names, v.Name+"="+v.State)
+	}
+	return strings.Join(names, " ")
+}
+
+// volumes is what LVM has.
+func (b *bench) volumes() []lvm.Volume {
+	b.t.Helper()
+	groups, err := b.lvm.Report(b.t.Context(), testVG)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return groups[0].Volumes
+}
