@@ -22,6 +22,7 @@ func TestMountIsThereBeforeInit(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			tree, d := newTree(t), newDisk(t, filesystem.Ext4)
 			d.fill(func(dir string) { check(os.WriteFile(dir+"/file", []byte("early"), 0o644)) })
+			nodesAt(t, filepath.Dir(filepath.Dir(tree.path)))
 			name := "hook" + strings.TrimLeft(kind, "-")
 			args := []string{name, "--no-start", kind, "165536"}
 			if kind == "--privileged" {
@@ -30,7 +31,8 @@ func TestMountIsThereBeforeInit(t *testing.T) {
 			must(t, "lab-container", args...)
 			rootfs := "/var/lib/lxc/" + name + "/rootfs"
 			check(os.MkdirAll(rootfs+"/data", 0o755))
-			check(os.WriteFile(rootfs+"/etc/rc.local", []byte("#!/bin/sh\ncat /data/file >/run/seen\n"), 0o755))
+			check(os.WriteFile(rootfs+"/etc/rc.local", []byte("#!/bin/sh\ncat /data/file >/run/seen\nstat -c %t:%T /dev/mf/early >/run/node\n"), 0o755))
+			check(os.WriteFile(rootfs+"/etc/fstab", []byte("lls:x /data lls noauto 0 0\n"), 0o644))
 			config, err := os.OpenFile("/var/lib/lxc/"+name+"/config", os.O_APPEND|os.O_WRONLY, 0)
 			if err != nil {
 				t.Fatal(err)
@@ -54,6 +56,18 @@ func TestMountIsThereBeforeInit(t *testing.T) {
 			if got := g.do("stat", "-c", "%u", "/data"); got != "0\n" {
 				t.Errorf("/data belongs to %q", got)
 			}
+			if got, want := g.do("cat", "/run/node"), fmt.Sprintf("%x:%x\n", d.Major, d.Minor); got != want {
+				t.Errorf("init saw the node %q, not %q", got, want)
+			}
+			if got := g.do("cat", "/lls/fstab"); got != "lls:x /data lls noauto 0 0\n" {
+				t.Errorf("the hook read %q", got)
+			}
+			if kind == "--map" {
+				g.do(readOf("/dev/mf/early")...)
+			} else {
+				g.refuse(readOf("/dev/mf/early")...)
+			}
+			g.ordinary()
 			g.do("umount", "/data")
 			d.mustBeFree("unmounted by the container")
 		})

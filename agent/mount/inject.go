@@ -36,8 +36,12 @@ func (m *Mounter) InjectNodes(ctx context.Context, n *Nodes, b *Box) error {
 	if dev, ok := Top(points, "/dev"); ok && dev.Type == "devtmpfs" {
 		return noPlace("/dev/mf", "/dev is that of the host")
 	}
-	defer n.tidy()
-	return m.inject(ctx, n.hosted, b, false)
+	err = m.inject(ctx, n.hosted, b, false)
+	if n.set.TryLock() { // else the Set that is under way tidies up
+		n.tidy()
+		n.set.Unlock()
+	}
+	return err
 }
 
 func (b *Box) sees(h *hosted) (bool, error) {

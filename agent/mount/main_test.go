@@ -83,8 +83,39 @@ func shortAgent(args []string) error {
 	return err
 }
 
-// startHost is LXC's hook: it mounts before the container's init is executed.
+// startHost is LXC's hook: it mounts before the container's init is executed,
+// reads the container's fstab into its tree, and gives it a node.
 func startHost(args []string) error {
 	pid := os.Getenv("LXC_PID")
-	return shortAgent([]string{args[0], pid, args[1], args[2], args[3], "/data", "mount", args[4]})
+	err := shortAgent([]string{args[0], pid, args[1], args[2], args[3], "/data", "mount", args[4]})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	tree, err := OpenTree(args[0], "box")
+	if err != nil {
+		return err
+	}
+	nodes, err := OpenNodes(args[0], "box")
+	if err != nil {
+		return err
+	}
+	box, err := OpenBox(atoi(pid), nil)
+	if err != nil {
+		return err
+	}
+	m := newMounter(args[4])
+	fstab, err := m.ReadFile(ctx, box, "/etc/fstab", 1<<16)
+	if err != nil {
+		return err
+	}
+	if err := tree.Put("fstab", fstab, 0o644); err != nil {
+		return err
+	}
+	node := Node{Path: "early", Major: uint32(atoi(args[2])), Minor: uint32(atoi(args[3])), Mode: 0o440, GID: box.RootGID}
+	if _, err := nodes.Set([]Node{node}); err != nil {
+		return err
+	}
+	return m.InjectNodes(ctx, nodes, box)
 }

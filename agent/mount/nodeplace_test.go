@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -133,7 +135,7 @@ func TestNodesComeBackAfterWhatRootCanDoToThem(t *testing.T) {
 			"umount -l /dev/mf",
 			"umount /dev/mf && rmdir /dev/mf",
 			"mount -t tmpfs none /dev/mf",
-			"mount -t tmpfs none /dev",
+			"mount -t tmpfs none /dev && touch /dev/null", // which lxc-attach wants
 			"mount --bind /dev /dev",
 			"mount --make-private /dev/mf",
 			"mount --make-shared /dev/mf",
@@ -158,11 +160,46 @@ func TestNodesComeBackAfterWhatRootCanDoToThem(t *testing.T) {
 				g.do("sh", "-c", spoil)
 				mustInject(t, m, n, g)
 				set(t, n, Node{Path: "after", Major: 7})
-				if got := g.do("ls", "/dev/mf"); got != "after\n" {
+				if got := g.do("ls", "-A", "/dev/mf"); got != "after\n" {
 					t.Errorf("there is %q", got)
 				}
 			})
 		}
+	}
+}
+
+// An agent that was killed while it injected leaves a copy of the nodes in them.
+func TestNodesAreSweptWhenAdopted(t *testing.T) {
+	n := newNodes(t)
+	set(t, n, Node{Path: "a", Major: 7})
+	second, err := clone(n.dir, n.view.locked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, at, err := n.place(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := attach(second, at); err != nil {
+		t.Fatal(err)
+	}
+	if set(t, n, Node{Path: "a", Major: 7}) {
+		t.Error("changed what was right")
+	}
+	again, err := OpenNodes(filepath.Dir(filepath.Dir(n.path)), "box")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if got := shown(t, n); !slices.Equal(got, []string{"a 60000 7:0 0:0"}) {
+		t.Errorf("there is %q", got)
+	}
+	points, err := Points(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if of := PointsOf(points, unix.Major(n.dev), unix.Minor(n.dev)); len(of) != 1 {
+		t.Errorf("mounted as %+v", of)
 	}
 }
 

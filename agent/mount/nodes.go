@@ -35,7 +35,7 @@ const MaxNodes = 4096
 // Node is a block device in /dev/mf. It belongs to root of the host and to the
 // group GID: the container's root has no rights but those of that group.
 type Node struct {
-	Path         string // "NAME" or "OWNER/NAME"
+	Path         string // "NAME" or "OWNER/NAME", without control characters or a dot first
 	Major, Minor uint32
 	Mode         os.FileMode // 0, 0440 or 0660
 	GID          uint32      // id of the host, such as Box.RootGID
@@ -48,13 +48,19 @@ type Nodes struct {
 }
 
 // OpenNodes makes the nodes at base/key/mf or adopts those that are there: a
-// container that sees them keeps seeing them when the agent restarts.
+// container that sees them keeps seeing them when the agent restarts. What an
+// injection left that was cut short is swept away.
 func OpenNodes(base, key string) (*Nodes, error) {
 	h, err := openHosted(base, key, nodesView)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the nodes of %s: %w", key, err)
 	}
-	return &Nodes{hosted: h}, nil
+	n := &Nodes{hosted: h}
+	if err := n.Sweep(); err != nil {
+		_ = n.Close()
+		return nil, fmt.Errorf("cannot make the nodes of %s: %w", key, err)
+	}
+	return n, nil
 }
 
 // Set makes the directory hold exactly the wanted nodes. What is wrong with some
