@@ -15,7 +15,7 @@ import (
 
 func (c *call) status(ctx context.Context) (api.Status, error) {
 	a := c.agent
-	v, err := a.store.current(ctx, listAge)
+	v, err := a.store.current(ctx, a.listAge())
 	if err != nil {
 		return api.Status{}, err
 	}

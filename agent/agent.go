@@ -14,6 +14,7 @@ import (
 
 	"lls/agent/catalog"
 	"lls/agent/container"
+	"lls/agent/event"
 	"lls/lvm"
 	"lls/policy"
 )
@@ -57,6 +58,12 @@ type Agent struct {
 	pidNS      string // ours, so that a process of the host is not taken for a container's
 	started    time.Time
 	feed       *feed
+	ears       ears
+	hears      bool // there are sources
+	bus        Bus
+	sources    []Source
+	gate       gate
+	release    func()         // lets the host go down
 	stopping   chan struct{}  // closed when the agent begins to stop
 	work       sync.WaitGroup // every goroutine of the agent
 
@@ -65,8 +72,20 @@ type Agent struct {
 	reserved map[string]bool // names being made, OWNER/NAME
 }
 
+// Parts are what an agent works with. All are needed, but Sources and Release, without which it looks from time to time.
+type Parts struct {
+	LVM        LVM
+	Mounts     Mounts
+	Devices    Devices
+	Containers Containers
+	Loops      Loops
+	Bus        Bus
+	Sources    []Source
+	Release    func() // lets the host go down, after an event.Shutdown
+}
+
 // New makes an agent of its parts. Run starts it.
-func New(o Options, l LVM, m Mounts, d Devices, c Containers, loops Loops) (*Agent, error) {
+func New(o Options, p Parts) (*Agent, error) {
 	pids, err := newPIDWatch()
 	if err != nil {
 		return nil, err
@@ -76,10 +95,14 @@ func New(o Options, l LVM, m Mounts, d Devices, c Containers, loops Loops) (*Age
 		return nil, fmt.Errorf("cannot find our own pid namespace: %w", err)
 	}
 	return &Agent{
-		opts: o, log: o.Log, store: newStore(l, o.Log, o.Now), mounts: m, devices: d, containers: c, loops: loops,
+		opts: o, log: o.Log, store: newStore(p.LVM, o.Log, o.Now), mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
+		bus: p.Bus, sources: p.Sources, hears: len(p.Sources) > 0, release: p.Release, ears: ears{coalescer: event.NewCoalescer(event.DefaultTiming())},
 		guests: newGuests(), pids: pids, endpoints: endpoints(), feed: newFeed(), stopping: make(chan struct{}), pidNS: ns, started: o.Now(), reserved: map[string]bool{},
 	}, nil
 }
+
+// admin is the sysadmin.
+func (a *Agent) admin() catalog.Asker { return catalog.Asker{Owner: catalog.Host(), Admin: true} }
 
 func (a *Agent) config() *policy.Config {
 	a.mu.Lock()
@@ -154,6 +177,8 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 		}
 	})
 	a.work.Go(func() { a.follow(watching) })
+	a.work.Go(func() { a.bus.Run(watching) })
+	a.hear(watching, a.sources)
 	admin := a.listen(ln, nil)
 	a.adopt(ctx)
 	ready()

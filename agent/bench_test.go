@@ -16,6 +16,7 @@ import (
 	"lls/agent/api"
 	"lls/agent/catalog"
 	"lls/agent/container"
+	"lls/agent/event/bus"
 	"lls/agent/filesystem"
 	"lls/agent/mount"
 	"lls/lvm"
@@ -35,6 +36,7 @@ type bench struct {
 	mounts *fakeMounts
 	dev    *fakeDevices
 	config string
+	bus    fakeBus
 	admin  *api.Client
 	c1     *api.Client
 	guest1 *guest
@@ -75,6 +77,9 @@ func (f *fakeMounts) ReadFile(context.Context, *mount.Box, string, int) ([]byte,
 	return []byte(f.fstab), nil
 }
 func (f *fakeMounts) UnmountHost(context.Context, string, uint32, uint32) error { return nil }
+
+func (f *fakeMounts) InjectNodes(context.Context, *mount.Nodes, *mount.Box) error { return nil }
+func (f *fakeMounts) NodesInjected(*mount.Box, *mount.Nodes) (bool, error)        { return true, nil }
 
 func (f *fakeMounts) last() mount.Request {
 	f.mu.Lock()
@@ -131,6 +136,25 @@ func (f fakeContainers) Init(context.Context, container.Container) (int, error) 
 	return 0, container.ErrNotRunning
 }
 
+// fakeBus keeps what root's programs would see and hear.
+type fakeBus struct {
+	mu      sync.Mutex
+	tree    bus.Tree
+	signals []bus.Event
+}
+
+func (f *fakeBus) Run(ctx context.Context) { <-ctx.Done() }
+func (f *fakeBus) Update(t bus.Tree) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tree = t
+}
+func (f *fakeBus) Emit(e bus.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.signals = append(f.signals, e)
+}
+
 type noLoops struct{}
 
 func (noLoops) Attach(context.Context, string) error { return nil }
@@ -158,7 +182,7 @@ func newBench(t *testing.T) *bench {
 	c1 := container.Container{Dir: "/var/lib/lxc", Base: "c1", Owner: catalog.Owner{Name: "c1", Token: "t1"}}
 	c2 := container.Container{Dir: "/var/lib/lxc", Base: "c2", Owner: catalog.Owner{Name: "c2", Token: "t2"}}
 	b.agent, err = New(Options{Config: b.config, Trees: "/nonexistent", Version: "test", SelfPID: os.Getpid(), Log: slog.New(slog.DiscardHandler), Now: time.Now},
-		b.lvm, b.mounts, b.dev, fakeContainers{[]container.Container{c1, c2}}, noLoops{})
+		Parts{LVM: b.lvm, Mounts: b.mounts, Devices: b.dev, Containers: fakeContainers{[]container.Container{c1, c2}}, Loops: noLoops{}, Bus: &b.bus})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -161,16 +161,26 @@ func (a *Agent) follow(ctx context.Context) {
 			a.log.Warn("cannot read the volume groups", "error", err)
 			continue
 		}
+		a.showNodes(v)
 		if last != nil && last != v {
-			a.feed.send(differences(last, v)...)
+			a.tell(differences(last, v)...)
 		}
 		last = v
+		a.publish(v)
 	}
 }
 
 // told tells of a mount or its end.
 func (a *Agent) told(what string, v *View, r *catalog.Record, g *guest, path string) {
-	a.feed.send(change{what: what, was: r, now: r, view: v, guest: g, path: path})
+	a.tell(change{what: what, was: r, now: r, view: v, guest: g, path: path})
+}
+
+// tell tells of changes: those who watch, and the message bus.
+func (a *Agent) tell(changes ...change) {
+	a.feed.send(changes...)
+	for _, ch := range changes {
+		a.signal(ch)
+	}
 }
 
 // idle deactivates the volumes that have been active and unused for a while, so that a host does not carry thousands of devices.

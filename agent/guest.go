@@ -26,9 +26,12 @@ type guest struct {
 	container.Container
 	box    *mount.Box
 	tree   *mount.Tree
+	nodes  *mount.Nodes // of /dev/mf; nil when they cannot be had
 	server *socketServer
 
 	mu       sync.Mutex
+	shown    []mount.Node // at /dev/mf, when noded
+	noded    bool
 	broken   error          // why /lls does not work in it, or nil
 	replayed []api.Replayed // what became of its fstab
 
@@ -124,7 +127,7 @@ func (gs *guests) enter(ctx context.Context, key string) (leave func(), err erro
 
 // serve makes LLS work in a container whose init is pid: it lays out its tree, listens there, and injects it. It is idempotent, and
 // the one way in for the hook, the agent's start and the reconciliation. It asks liblxc nothing.
-func (a *Agent) serve(ctx context.Context, c container.Container, pid int) error {
+func (a *Agent) serve(ctx context.Context, c container.Container, pid int) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, injectDeadline)
 	defer cancel()
 	leave, err := a.guests.enter(ctx, c.Key())
@@ -132,6 +135,11 @@ func (a *Agent) serve(ctx context.Context, c container.Container, pid int) error
 		return err
 	}
 	defer leave()
+	defer func() {
+		if g := a.guests.get(c.Key()); g != nil && err == nil {
+			a.injectNodes(ctx, g)
+		}
+	}()
 	if old := a.guests.get(c.Key()); old != nil {
 		if old.box.PID == pid && old.box.Alive() {
 			return a.inject(ctx, old)
@@ -174,6 +182,10 @@ func (a *Agent) newGuest(c container.Container, pid int) (g *guest, err error) {
 		return nil, err
 	}
 	g = &guest{Container: c, box: box, tree: tree, broken: errors.New("not injected yet")}
+	if g.nodes, err = mount.OpenNodes(a.opts.Trees, c.Key()); err != nil {
+		a.log.Warn("cannot make /dev/mf for the container", "container", c.Owner, "error", err)
+		g.nodes = nil // LLS works without
+	}
 	g.server = a.listen(ln, g)
 	return g, nil
 }
@@ -228,14 +240,38 @@ func (a *Agent) drop(g *guest, ended bool) {
 	a.guests.mu.Unlock()
 	a.pids.forget(int(g.box.PIDFD.Fd()))
 	g.server.close()
-	end := g.tree.Close
-	if ended {
-		end = g.tree.Remove
+	err := g.box.Close()
+	if g.nodes != nil {
+		err = errors.Join(err, pick(ended, g.nodes.Remove, g.nodes.Close)())
 	}
-	if err := errors.Join(end(), g.box.Close()); err != nil {
+	if err = errors.Join(err, pick(ended, g.tree.Remove, g.tree.Close)()); err != nil {
 		a.log.Warn("cannot clear up after the container", "container", g.Owner, "error", err)
 	}
 	a.log.Info("container ended", "container", g.Owner)
+}
+
+// pick is one of two.
+func pick[T any](first bool, a, b T) T {
+	if first {
+		return a
+	}
+	return b
+}
+
+// injectNodes puts /dev/mf into the container, and what it is to show. Without it LLS works all the same.
+func (a *Agent) injectNodes(ctx context.Context, g *guest) {
+	if g.nodes == nil {
+		return
+	}
+	if there, err := a.mounts.NodesInjected(g.box, g.nodes); err == nil && there {
+		return
+	}
+	if v, err := a.store.current(ctx, workAge); err == nil {
+		a.showNodesTo(v, g)
+	}
+	if err := a.mounts.InjectNodes(ctx, g.nodes, g.box); err != nil {
+		a.log.Warn("cannot put /dev/mf into the container", "container", g.Owner, "error", err)
+	}
 }
 
 // adopt serves every running container that is not served, and mends /lls in those that are.
@@ -250,6 +286,7 @@ func (a *Agent) adopt(ctx context.Context) {
 	for _, c := range all {
 		if g := a.guests.get(c.Key()); g != nil && g.box.Alive() {
 			if ok, err := a.mounts.Injected(g.box, g.tree); err == nil && ok {
+				a.injectNodes(ctx, g)
 				continue
 			}
 			wg.Go(func() { _ = a.serve(ctx, c, g.box.PID) }) // serve tells the journal

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"lls/agent/api"
@@ -290,6 +291,7 @@ func (c *call) addSnapshot(ctx context.Context, w lvm.Writer, v *View, source ca
 	}
 	err := w.Snapshot(ctx, lvm.Snapshot{Origin: src.LV.Name, Name: p.LV.Name, Tags: p.Tags(), ReadOnly: readOnly, Activate: activate})
 	if err != nil {
+		c.agent.unmake(ctx, w, p)
 		return nil, err
 	}
 	p.LV.Tags, p.LV.Size, p.LV.Origin, p.LV.OriginUUID = p.Tags(), src.LV.Size, src.LV.Name, src.LV.UUID
@@ -298,6 +300,23 @@ func (c *call) addSnapshot(ctx context.Context, w lvm.Writer, v *View, source ca
 		p.LV.Major, p.LV.Minor, err = c.agent.devices.Number(p.LV.VG, p.LV.Name)
 	}
 	return appended(p.LV), err
+}
+
+// unmake takes away what LVM made before it failed. It is born live, and nobody was told of it. That it is ours is seen by all of its
+// tags, its new id among them.
+func (a *Agent) unmake(ctx context.Context, w lvm.Writer, p *plan) {
+	g, err := w.Report(ctx)
+	if err != nil {
+		a.log.Error("cannot tell what a failed snapshot has left", "volume", p.LV.Name, "error", err)
+		return
+	}
+	v, there := g.Volume(p.LV.Name)
+	if !there || slices.ContainsFunc(p.Tags(), func(t lvm.Tag) bool { return !v.HasTag(t) }) {
+		return
+	}
+	if err := w.Remove(ctx, p.LV.Name); err != nil {
+		a.log.Error("cannot take back a snapshot that LVM made and failed", "volume", p.LV.Name, "error", err)
+	}
 }
 
 // made answers a request that made a volume, mounting it first where that was asked for. A volume that was to be mounted and cannot

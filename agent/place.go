@@ -19,6 +19,8 @@ import (
 type Mounts interface {
 	Inject(ctx context.Context, t *mount.Tree, b *mount.Box) error
 	Injected(b *mount.Box, t *mount.Tree) (bool, error)
+	InjectNodes(ctx context.Context, n *mount.Nodes, b *mount.Box) error
+	NodesInjected(b *mount.Box, n *mount.Nodes) (bool, error)
 	Mount(ctx context.Context, t *mount.Tree, b *mount.Box, r mount.Request) (mount.Placed, error)
 	Unmount(ctx context.Context, b *mount.Box, major, minor uint32, path string) error
 	MountHost(ctx context.Context, r mount.Request) (mount.Placed, error)
@@ -205,7 +207,7 @@ func (c *call) umount(ctx context.Context, in api.UmountRequest) ([]api.Mount, e
 	if err != nil {
 		return nil, err
 	}
-	v, err := c.agent.store.current(ctx, listAge)
+	v, err := c.agent.store.current(ctx, c.agent.listAge())
 	if err != nil {
 		return nil, err
 	}

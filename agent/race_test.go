@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -112,5 +113,28 @@ func TestOneContainerStandsInTheWritersQueueOnce(t *testing.T) {
 	leave()
 	if _, err := takeTurn(withTurn(t.Context(), turn)); err != nil {
 		t.Error(err)
+	}
+}
+
+// failingLVM makes snapshots and says that it failed.
+type failingLVM struct{ LVM }
+
+func (l failingLVM) Write(ctx context.Context, vg lvm.VG, fn func(w lvm.Writer) error) error {
+	return l.LVM.Write(ctx, vg, func(w lvm.Writer) error { return fn(failingWriter{w}) })
+}
+
+type failingWriter struct{ lvm.Writer }
+
+func (w failingWriter) Snapshot(ctx context.Context, s lvm.Snapshot) error {
+	return errors.Join(w.Writer.Snapshot(ctx, s), lvm.ErrExists)
+}
+
+func TestASnapshotThatLVMMadeAndFailedIsTakenBack(t *testing.T) {
+	b := newBench(t)
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
+	b.agent.store.lvm = failingLVM{b.agent.store.lvm}
+	b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "a", Name: "b"}, api.Failed)
+	if left := b.volumes(); len(left) != 1 {
+		t.Errorf("left: %+v", left)
 	}
 }

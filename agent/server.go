@@ -19,7 +19,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lls/agent/api"
-	"lls/agent/catalog"
 	"lls/policy"
 )
 
@@ -182,7 +181,7 @@ func (s *socketServer) handle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := &call{agent: a, guest: s.guest, peer: p, config: cfg, request: r, answer: out}
-	c.asker = catalog.Asker{Owner: catalog.Host(), Admin: true}
+	c.asker = a.admin()
 	if s.guest != nil {
 		c.asker = s.guest.asker()
 	}
@@ -196,6 +195,13 @@ func (s *socketServer) handle(w http.ResponseWriter, r *http.Request) {
 		return // the caller went away
 	}
 	defer leave()
+	if r.Method == http.MethodPost {
+		if !a.gate.enter() {
+			out.fail(api.Errorf(api.Busy, "cannot do it now: the host is going down").WithHint("try again when it is back"))
+			return
+		}
+		defer a.gate.leave()
+	}
 	result, err := c.run(ctx, e, body)
 	who := "host"
 	if s.guest != nil {

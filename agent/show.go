@@ -56,7 +56,7 @@ func (c *call) serverInfo(context.Context) (api.ServerInfo, error) {
 }
 
 func (c *call) list(ctx context.Context) ([]api.Volume, error) {
-	v, err := c.agent.store.current(ctx, listAge)
+	v, err := c.agent.store.current(ctx, c.agent.listAge())
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +157,7 @@ func (c *call) info(ctx context.Context) (api.Volume, error) {
 	if err != nil {
 		return api.Volume{}, err
 	}
-	v, err := c.agent.store.current(ctx, listAge)
+	v, err := c.agent.store.current(ctx, c.agent.listAge())
 	if err != nil {
 		return api.Volume{}, err
 	}
@@ -177,7 +177,7 @@ func (c *call) info(ctx context.Context) (api.Volume, error) {
 }
 
 func (c *call) usage(ctx context.Context) ([]api.Usage, error) {
-	v, err := c.agent.store.current(ctx, listAge)
+	v, err := c.agent.store.current(ctx, c.agent.listAge())
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ install -D -m 755 build/bin/lls-agent "$root/usr/bin/lls-agent"
 for p in lls lls-hook lls-mount; do install -D -m 755 "build/bin/$p" "$root/usr/lib/lls/$p"; done
 install -D -m 644 packaging/systemd/lls-agent.service "$root/usr/lib/systemd/system/lls-agent.service"
 install -D -m 644 packaging/lxc/lls.conf "$root/usr/share/lxc/config/common.conf.d/30-lls.conf"
+install -D -m 644 packaging/dbus/org.lls.Agent1.conf "$root/usr/share/dbus-1/system.d/org.lls.Agent1.conf"
 install -D -m 644 packaging/lls.toml "$root/usr/share/lls/lls.toml"
 install -D -m 644 lls.toml.example "$root/usr/share/doc/lls/lls.toml.example"
 install -D -m 644 README.md "$root/usr/share/doc/lls/README.md"

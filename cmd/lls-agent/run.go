@@ -18,6 +18,7 @@ import (
 	"lls/agent/api"
 	"lls/agent/catalog"
 	"lls/agent/container"
+	"lls/agent/event/bus"
 	"lls/agent/mount"
 	"lls/agent/setup"
 	"lls/internal/run"
@@ -76,15 +77,20 @@ func daemon(ctx context.Context, config string, log *slog.Logger) error {
 	signal.Notify(reload, syscall.SIGHUP)
 
 	runner := run.New()
+	watcher := bus.NewWatcher(bus.Options{Version: version, Log: log})
 	a, err := agent.New(agent.Options{
 		Config: config, Client: clientFile, Trees: treesDir, Socket: api.AdminSocket, Version: version,
 		SelfPID: os.Getpid(), Log: log, Now: time.Now,
-	},
-		lvm.NewHost(runner, lvm.Options{BackupDir: backupDir, Managed: catalog.Managed}),
-		mount.New(runner, mount.Options{}),
-		agent.HostDevices{Run: runner},
-		container.NewHost(),
-		setup.Loops{Run: runner})
+	}, agent.Parts{
+		LVM:        lvm.NewHost(runner, lvm.Options{BackupDir: backupDir, Managed: catalog.Managed}),
+		Mounts:     mount.New(runner, mount.Options{}),
+		Devices:    agent.HostDevices{Run: runner},
+		Containers: container.NewHost(),
+		Loops:      setup.Loops{Run: runner},
+		Bus:        bus.NewPublisher(bus.Options{Version: version, Log: log}),
+		Sources:    sources(watcher),
+		Release:    watcher.Release,
+	})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,209 @@
+package agent
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"lls/agent/api"
+	"lls/agent/event"
+	"lls/agent/event/bus"
+)
+
+// Source is where news of the host comes from. Run hands them to emit until ctx ends, or it cannot go on.
+type Source struct {
+	Name string
+	Run  func(ctx context.Context, emit func(event.Event)) error
+	// Volumes says that this source hears of every change of a volume group, so that the last report stays true without it.
+	Volumes bool
+}
+
+// Bus is where the agent shows what there is to root's programs; *bus.Publisher is the real one.
+type Bus interface {
+	Run(ctx context.Context)
+	Update(t bus.Tree)
+	Emit(e bus.Event)
+}
+
+// sourceRetry is how long a source that failed rests.
+const sourceRetry = 5 * time.Second
+
+// heardAge is how old a report may be that is shown while events tell of every change: only how full volumes are changes without one.
+const heardAge = 5 * time.Second
+
+// ears is what the agent hears with.
+type ears struct {
+	coalescer *event.Coalescer
+	missing   atomic.Int32 // sources of volume events that do not work at the moment
+}
+
+// hear runs every source until ctx ends, and reads the groups again when one says that something changed.
+func (a *Agent) hear(ctx context.Context, sources []Source) {
+	for _, s := range sources {
+		if s.Volumes {
+			a.ears.missing.Add(1)
+		}
+		a.work.Go(func() { a.hearOne(ctx, s) })
+	}
+	a.work.Go(func() {
+		a.ears.coalescer.Run(ctx, func(ctx context.Context, b event.Batch) error {
+			if b.Resync != "" {
+				a.log.Warn("events were lost, so everything is looked at", "why", b.Resync)
+			}
+			_, err := a.store.current(ctx, 0)
+			return err
+		})
+	})
+}
+
+func (a *Agent) hearOne(ctx context.Context, s Source) {
+	for ctx.Err() == nil {
+		up := time.AfterFunc(time.Second, func() {
+			if s.Volumes {
+				a.ears.missing.Add(-1)
+				a.ears.coalescer.Add(event.Hint{Source: s.Name}) // what happened before
+			}
+		})
+		err := s.Run(ctx, a.heard)
+		if !up.Stop() && s.Volumes {
+			a.ears.missing.Add(1)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		a.log.Warn("cannot hear events; looking from time to time instead", "source", s.Name, "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(sourceRetry):
+		}
+	}
+}
+
+func (a *Agent) heard(e event.Event) {
+	if down, ok := e.(event.Shutdown); ok {
+		a.work.Go(func() { a.shutdown(down.Starting) })
+		return
+	}
+	a.ears.coalescer.Add(e)
+}
+
+// listAge is how old a report may be that is shown.
+func (a *Agent) listAge() time.Duration {
+	if a.hears && a.ears.missing.Load() == 0 {
+		return heardAge
+	}
+	return listAge
+}
+
+// shutdown keeps new work out while the host goes down, and lets it go when what is under way is done.
+func (a *Agent) shutdown(starting bool) {
+	if !starting {
+		a.gate.open()
+		a.log.Info("the host does not go down any more")
+		return
+	}
+	a.log.Info("the host goes down: no new work")
+	select {
+	case <-a.gate.close():
+	case <-time.After(drainTime):
+		a.log.Warn("work goes on while the host goes down")
+	}
+	a.release()
+}
+
+// gate lets work in, until it is closed.
+type gate struct {
+	mu     sync.Mutex
+	closed bool
+	inside int
+	empty  chan struct{} // closed when closed and nobody is inside; nil while open
+}
+
+// enter says whether one more may come in, who must then leave.
+func (g *gate) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return false
+	}
+	g.inside++
+	return true
+}
+
+func (g *gate) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.inside--
+	if g.inside == 0 && g.closed {
+		close(g.empty)
+	}
+}
+
+// close keeps everybody out; the channel is closed when the last has left.
+func (g *gate) close() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.closed, g.empty = true, make(chan struct{})
+		if g.inside == 0 {
+			close(g.empty)
+		}
+	}
+	return g.empty
+}
+
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = false
+}
+
+// publish shows the view to root's programs.
+func (a *Agent) publish(v *View) {
+	c := &call{agent: a, asker: a.admin(), config: a.config()}
+	at := a.places()
+	var t bus.Tree
+	for _, r := range v.Catalog.Records {
+		t.Volumes = append(t.Volumes, c.show(v, r, placesOf(at, r.LV)))
+	}
+	for _, p := range c.config.Pools {
+		t.Pools = append(t.Pools, poolStatus(v, p))
+	}
+	containers, err := c.containers(context.Background())
+	if err != nil {
+		a.log.Warn("cannot list all containers", "error", err)
+	}
+	t.Containers = containers
+	a.bus.Update(t)
+}
+
+// signals are the changes that root's programs hear of.
+func signals() map[string]bus.Signal {
+	return map[string]bus.Signal{
+		api.EventCreated: bus.VolumeCreated, api.EventChanged: bus.VolumeChanged, api.EventDeleted: bus.VolumeDeleted,
+		api.EventUndeleted: bus.VolumeUndeleted, api.EventPurged: bus.VolumePurged, api.EventMounted: bus.Mounted, api.EventUnmounted: bus.Unmounted,
+	}
+}
+
+// signal tells root's programs of a change.
+func (a *Agent) signal(ch change) {
+	r := ch.now
+	if r == nil {
+		r = ch.was
+	}
+	s := signals()[ch.what]
+	details := map[string]string{}
+	if ch.what == api.EventChanged && ch.was != nil && ch.was.LV.Size != r.LV.Size {
+		s = bus.VolumeResized
+		details["Size"] = strconv.FormatInt(int64(r.LV.Size), 10)
+	}
+	if ch.path != "" {
+		details["Path"], details["Container"] = ch.path, api.HostOwner
+		if ch.guest != nil {
+			details["Container"] = ch.guest.Owner.Name
+		}
+	}
+	a.bus.Emit(bus.Event{Signal: s, Object: bus.VolumePath(string(r.ID)), Name: ch.view.Catalog.Shown(a.admin(), r), Details: details})
+}
