@@ -42,16 +42,17 @@ var steps = []step{
 	{"purge", [][]string{{"snapshot", dataset, "x"}}, []string{"purge", "x", "--yes"}, func(t *testing.T) bool { return len(kit.FindLVs(t, box.Name, "x")) == 0 }},
 }
 
-// rounds is how often the agent is killed.
-const rounds = 44
+// The agent is killed twice in each step, and then on until this time is over.
+const killTime = 80 * time.Second
 
 func TestKilledAtAnyMomentTheAgentLosesNothing(t *testing.T) {
 	scene(t)
 	box.Do(t, "snapshot", dataset, "keep", "--mount", "/keep")
 	box.Background(t, "exec sleep 1000 > /keep/open")
 	kept := box.MountAt(t, "/keep")
-	answered := 0
-	for round := range rounds {
+	answered, rounds := 0, 0
+	for began := time.Now(); rounds < 2*len(steps) || time.Since(began) < killTime; rounds++ {
+		round := rounds
 		s := steps[round%len(steps)]
 		for _, b := range s.before {
 			box.LLS(t, b...).Want(t, 0)
@@ -62,6 +63,7 @@ func TestKilledAtAnyMomentTheAgentLosesNothing(t *testing.T) {
 		killAgent(t, delay)
 		r := <-done
 		recovered(t, what)
+		t.Logf("%s: exit %d", what, r.Exit)
 		switch {
 		case r.Exit == 0:
 			answered++
