@@ -8,14 +8,15 @@ import (
 
 // Timing says how a [Coalescer] turns events into reads. All are needed.
 type Timing struct {
-	Settle time.Duration // from the first event to the read: what comes meanwhile is read along
-	Rest   time.Duration // from the end of a read to the start of the next, at least
-	Retry  time.Duration // the same after a read that failed
+	Settle  time.Duration // from the first event to the read: what comes meanwhile is read along
+	Rest    time.Duration // from the end of a read to the start of the next, at least
+	MaxRest time.Duration // a read that took long is rested from for four times as long, up to this
+	Retry   time.Duration // the rest after a read that failed
 }
 
-// DefaultTiming shows a change well within a second, and reads at most four times a second in a storm.
+// DefaultTiming shows a change within a second, and in a storm reads at most four times a second, for a fifth of the time.
 func DefaultTiming() Timing {
-	return Timing{Settle: 60 * time.Millisecond, Rest: 250 * time.Millisecond, Retry: 2 * time.Second}
+	return Timing{Settle: 60 * time.Millisecond, Rest: 250 * time.Millisecond, MaxRest: 700 * time.Millisecond, Retry: 2 * time.Second}
 }
 
 // Batch is what led to a read.
@@ -66,9 +67,10 @@ func (c *Coalescer) Run(ctx context.Context, read func(context.Context, Batch) e
 		batch, due := c.plan.take(time.Now())
 		if due {
 			c.mu.Unlock()
+			began := time.Now()
 			err := read(ctx, batch)
 			c.mu.Lock()
-			c.plan.done(batch, err == nil, time.Now())
+			c.plan.done(batch, err == nil, began, time.Now())
 		}
 		wait := c.plan.wait(time.Now())
 		c.mu.Unlock()
@@ -121,9 +123,9 @@ func (p *plan) take(now time.Time) (b Batch, due bool) {
 }
 
 // done tells that the read of a batch ended. One that failed goes back.
-func (p *plan) done(b Batch, ok bool, now time.Time) {
+func (p *plan) done(b Batch, ok bool, began, now time.Time) {
 	if ok {
-		p.notYet = now.Add(p.timing.Rest)
+		p.notYet = now.Add(max(p.timing.Rest, min(4*now.Sub(began), p.timing.MaxRest)))
 		return
 	}
 	p.notYet = now.Add(p.timing.Retry)

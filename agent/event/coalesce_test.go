@@ -11,7 +11,7 @@ import (
 
 // The tests run in synctest's bubbles, whose clock goes on only when everybody waits: they are exact, whatever the machine's load.
 
-var testTiming = Timing{Settle: 60 * time.Millisecond, Rest: 250 * time.Millisecond, Retry: time.Second}
+var testTiming = Timing{Settle: 60 * time.Millisecond, Rest: 250 * time.Millisecond, MaxRest: 700 * time.Millisecond, Retry: time.Second}
 
 // reads runs a coalescer while feed goes on and for a minute more, and records the reads.
 func reads(t *testing.T, read func(n int) error, feed func(c *Coalescer)) (batches []Batch, at []time.Duration) {
@@ -86,6 +86,22 @@ func TestAStormIsReadFourTimesASecondAndToItsEnd(t *testing.T) {
 	}
 	if latest := last + testTiming.Rest + 40*time.Millisecond; at[len(at)-1] > latest {
 		t.Errorf("the last read began at %v, want it by %v", at[len(at)-1], latest)
+	}
+}
+
+func TestSlowReadsAreRestedFromLonger(t *testing.T) {
+	for took, want := range map[time.Duration]time.Duration{
+		50 * time.Millisecond: 250 * time.Millisecond, 100 * time.Millisecond: 400 * time.Millisecond, time.Second: 700 * time.Millisecond,
+	} {
+		_, at := reads(t, func(int) error { time.Sleep(took); return nil }, func(c *Coalescer) {
+			for range 300 {
+				c.Add(VolumeChanged{})
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+		if len(at) < 2 || at[1]-at[0] != took+want {
+			t.Errorf("reads of %v began at %v, want a rest of %v", took, at, want)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -33,8 +34,7 @@ func labDisk(t *testing.T) {
 		do(t, "pvremove", "-ff", "-y", disk)
 	})
 	do(t, "vgcreate", labVG, disk)
-	do(t, "lvcreate", "-y", "--type", "thin-pool", "-L", "128m", "-n", "pool", labVG,
-		"--config", "activation/thin_pool_autoextend_threshold=50 activation/monitoring=0")
+	do(t, "lvcreate", "-y", "--type", "thin-pool", "-L", "128m", "-n", "pool", labVG)
 }
 
 func do(t *testing.T, args ...string) string {
@@ -192,6 +192,8 @@ func TestLabWhatIsDoneWithLVMIsHeardOf(t *testing.T) {
 func TestLabAPoolThatFillsIsHeardOf(t *testing.T) {
 	labDisk(t)
 	do(t, "lvcreate", "-y", "-V", "112m", "--thinpool", labPool, "-n", "filler")
+	// every table that is loaded without a threshold has its low-water mark at 0
+	do(t, "lvchange", "--refresh", "--config", "activation/thin_pool_autoextend_threshold=50 activation/monitoring=0", labPool)
 	e := listen(t, nil)
 	e.quiet(t)
 	pool := func(h event.Event) bool {
@@ -223,10 +225,21 @@ func TestLabAStormOfEventsIsFewReads(t *testing.T) {
 			return nil
 		})
 	})
+	devices, err := filepath.Glob("/sys/block/dm-*/uevent")
+	if err != nil || len(devices) == 0 {
+		t.Fatalf("no devices of device-mapper: %v", err)
+	}
 	start := time.Now()
-	const rounds = 50
+	rounds := 50
+	if testing.Short() {
+		rounds = 5
+	}
 	for range rounds {
-		do(t, "udevadm", "trigger", "--action=change", "--subsystem-match=block", "--sysname-match=dm-*")
+		for _, device := range devices {
+			if err := os.WriteFile(device, []byte("change"), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	e.quiet(t)
 	took := time.Since(start)
@@ -237,7 +250,7 @@ func TestLabAStormOfEventsIsFewReads(t *testing.T) {
 	if most := int(took/event.DefaultTiming().Rest) + 2; reads == 0 || reads > most || covered != events || last != events {
 		t.Errorf("%d events in %v made %d reads (at most %d are right), of %d events, the last after %d", events, took, reads, most, covered, last)
 	}
-	if events < 500 {
+	if events < 10*rounds {
 		t.Errorf("%d events are no storm", events)
 	}
 	t.Logf("%d events in %v made %d reads", events, took, reads)
