@@ -49,21 +49,6 @@ func TestAHiddenNameIsReadNowhere(t *testing.T) {
 	}
 }
 
-// The kernel shows the host's devices in every container's /sys, so the name of a logical volume is no place for a hidden name.
-func TestTheKernelsListOfDevicesTellsNoHiddenName(t *testing.T) {
-	scene(t)
-	tame.LLS(t, "snapshot", dataset, secret, "--mount", "/data").Want(t, 0)
-	defer func() {
-		tame.Do(t, "umount", secret)
-		tame.Do(t, "purge", secret, "--yes")
-	}()
-	for _, c := range []*kit.Container{plain, power} {
-		if r := c.Exec(t, "sh", "-c", "cat /sys/block/dm-*/dm/name"); strings.Contains(r.Stdout, secret) {
-			t.Errorf("%s can read it:\n%s", c.Name, r.Stdout)
-		}
-	}
-}
-
 func TestErrorsNameNothingOfTheHost(t *testing.T) {
 	scene(t)
 	plain.Sh(t, "mkdir -p /busy && touch /file && ln -sfn /nowhere /loop && mount -t tmpfs none /busy")
