@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"lls/agent/api"
 	"lls/agent/api/cli"
@@ -111,7 +112,25 @@ func containers(ctx context.Context, c *cli.Call) error {
 		}
 		t.Add(ct.Name, ct.State, pid, kind, strconv.Itoa(ct.Mounts), ct.LLS, ct.LXCPath)
 	}
-	return c.Show(all, t.Lines()...)
+	lines := t.Lines()
+	for _, ct := range all {
+		lines = append(lines, complaints(ct)...)
+	}
+	return c.Show(all, lines...)
+}
+
+// complaints are what there is to say about a container's fstab.
+func complaints(ct api.Container) []string {
+	var lines []string
+	for _, r := range ct.Fstab {
+		for _, text := range []string{r.Problem, r.Warning} {
+			if text != "" {
+				text = strings.TrimPrefix(text, fmt.Sprintf("line %d: ", r.Line))
+				lines = append(lines, fmt.Sprintf("fstab of %s, line %d: %s", ct.Name, r.Line, text))
+			}
+		}
+	}
+	return lines
 }
 
 func give() cli.Command {

@@ -40,7 +40,11 @@ func answers() map[string]clitest.Answer {
 			Pools: []api.Pool{{Name: "main", LV: "vg/pool", Size: 500 * gib, DataPercent: 91.25, MetadataPercent: 3, Virtual: 900 * gib, Problem: "nearly full"}},
 		}},
 		"GET /containers": {Result: []api.Container{
-			{Name: "web1", LXCPath: "/var/lib/lxc", Token: "t1", State: "running", PID: 812, LLS: "ok", Mounts: 1},
+			{Name: "web1", LXCPath: "/var/lib/lxc", Token: "t1", State: "running", PID: 812, LLS: "ok", Mounts: 1, Fstab: []api.Replayed{
+				{Line: 3, Volume: "mine", Path: "/data", Mounted: true, Warning: "line 3: systemd in the container may wait; better: lls:mine /data lls noauto,x-lls.auto 0 0"},
+				{Line: 4, Volume: "no", Path: "/mnt", Problem: "cannot mount no: there is no such volume"},
+				{Line: 5, Volume: "mine", Path: "/srv", Mounted: true},
+			}},
 			{Name: "db", LXCPath: "/srv/lxc", Token: "t2", State: "stopped", Privileged: true, LLS: "not running"},
 		}},
 		"POST /create":                         {Result: dataset},
