@@ -145,6 +145,21 @@ func ownerList(owners []catalog.Owner) string {
 	return strings.Join(names, ", ")
 }
 
+// exists is Agent.exists, with one look at the containers for the whole call.
+func (c *call) exists(o catalog.Owner) bool {
+	if c.defined == nil {
+		all, err := c.agent.containers.List(paths(c.config))
+		if err != nil {
+			return true
+		}
+		c.defined = map[catalog.Owner]bool{}
+		for _, k := range all {
+			c.defined[k.Owner] = true
+		}
+	}
+	return c.defined[o]
+}
+
 // exists says whether an owner's container is still defined.
 func (a *Agent) exists(o catalog.Owner) bool {
 	all, err := a.containers.List(paths(a.config()))

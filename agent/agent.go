@@ -136,7 +136,7 @@ func (a *Agent) Reload(ctx context.Context) error {
 	a.mu.Unlock()
 	a.store.setPools(cfg.Pools)
 	for _, g := range a.guests.list() {
-		if err := a.putConfig(g, cfg); err != nil {
+		if err := a.retell(g, cfg); err != nil {
 			a.log.Warn("cannot tell the container its configuration", "container", g.Owner, "error", err)
 		}
 	}

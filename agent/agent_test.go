@@ -358,11 +358,15 @@ func TestWatchersSeeWhatTheyMayKnow(t *testing.T) {
 	admin, c1 := b.agent.feed.join(), b.agent.feed.join()
 	hidden := false
 	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "hid", Size: "1G", Visible: &hidden}, "")
+	b.told(1)
 	b.post(b.admin, api.PathSet, api.SetRequest{Name: "hid", Visibility: "visible"}, "")
+	b.told(2)
 	b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "hid", Name: "s", Mount: "/x"}, "")
+	b.told(4)
 	b.post(b.admin, api.PathSet, api.SetRequest{Name: "hid", Visibility: "hidden"}, "")
+	b.told(5)
 	b.post(b.c1, api.PathDelete, api.NameRequest{Name: "s"}, "")
-	time.Sleep(100 * time.Millisecond)
+	b.told(6)
 	asAdmin := &call{agent: b.agent, asker: catalog.Asker{Owner: catalog.Host(), Admin: true}}
 	asC1 := &call{agent: b.agent, asker: b.guest1.asker(), guest: b.guest1}
 	for _, tt := range []struct {

@@ -262,3 +262,19 @@ func (b *bench) volumes() []lvm.Volume {
 	}
 	return groups[0].Volumes
 }
+
+// told waits until so many changes have been told of.
+func (b *bench) told(n int) {
+	b.t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		b.bus.mu.Lock()
+		got := len(b.bus.signals)
+		b.bus.mu.Unlock()
+		if got >= n {
+			return
+		}
+		if time.Now().After(end) {
+			b.t.Fatalf("%d changes were told of, not %d", got, n)
+		}
+	}
+}

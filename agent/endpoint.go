@@ -80,6 +80,8 @@ type call struct {
 	request *http.Request
 	answer  *answer
 	what    string // for the journal: what was done to what
+	// defined are the owners whose containers exist, once they were needed.
+	defined map[catalog.Owner]bool
 }
 
 func (c *call) progress(format string, args ...any) { c.answer.progress(fmt.Sprintf(format, args...)) }

@@ -36,7 +36,9 @@ type guest struct {
 	replayed []api.Replayed // what became of its fstab
 
 	replaying sync.Mutex // held while its fstab is replayed
-	closed    bool
+
+	use    sync.RWMutex // held shared by whoever uses box, tree or nodes outside the guest's start, until they are closed
+	closed bool
 }
 
 func (g *guest) asker() catalog.Asker {
@@ -58,6 +60,18 @@ func (g *guest) fstab() []api.Replayed {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.replayed
+}
+
+// hold keeps box, tree and nodes from being closed until release; mount.ErrGone when they are already.
+func (g *guest) hold() (release func(), err error) {
+	g.use.RLock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		g.use.RUnlock()
+		return nil, mount.ErrGone
+	}
+	return g.use.RUnlock, nil
 }
 
 // guests are the running containers, by their key.
@@ -240,6 +254,8 @@ func (a *Agent) drop(g *guest, ended bool) {
 	a.guests.mu.Unlock()
 	a.pids.forget(int(g.box.PIDFD.Fd()))
 	g.server.close()
+	g.use.Lock() // whoever has hold of it is done soon: every use has a deadline
+	defer g.use.Unlock()
 	err := g.box.Close()
 	if g.nodes != nil {
 		err = errors.Join(err, pick(ended, g.nodes.Remove, g.nodes.Close)())

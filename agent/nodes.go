@@ -53,8 +53,12 @@ func (a *Agent) showNodesTo(v *View, g *guest) {
 	if same {
 		return
 	}
-	_, err := g.nodes.Set(want)
+	release, err := g.hold()
 	if err != nil {
+		return // it has ended
+	}
+	defer release()
+	if _, err = g.nodes.Set(want); err != nil {
 		a.log.Warn("cannot show all devices at /dev/mf", "container", g.Owner, "error", err)
 	}
 	g.mu.Lock()

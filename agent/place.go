@@ -145,6 +145,11 @@ func (c *call) tryPlace(ctx context.Context, r *catalog.Record, at target, g *gu
 	if g == nil {
 		return a.mounts.MountHost(ctx, req)
 	}
+	release, err := g.hold()
+	if err != nil {
+		return mount.Placed{}, err
+	}
+	defer release()
 	return a.mounts.Mount(ctx, g.tree, g.box, req)
 }
 
@@ -244,6 +249,11 @@ func (c *call) unplace(ctx context.Context, g *guest, p mount.Point) error {
 	if g == nil {
 		return c.agent.mounts.UnmountHost(ctx, p.Path, p.Major, p.Minor)
 	}
+	release, err := g.hold()
+	if err != nil {
+		return err
+	}
+	defer release()
 	return c.agent.mounts.Unmount(ctx, g.box, p.Major, p.Minor, p.Path)
 }
 

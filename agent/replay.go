@@ -27,7 +27,7 @@ const fstabPath = "/etc/fstab"
 func (a *Agent) replay(ctx context.Context, g *guest, progress func(format string, args ...any)) []api.Replayed {
 	ctx, cancel := context.WithTimeout(ctx, replayDeadline)
 	defer cancel()
-	text, err := a.mounts.ReadFile(ctx, g.box, fstabPath, hooks.MaxFile)
+	text, err := a.readFstab(ctx, g)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -58,6 +58,15 @@ func (a *Agent) replay(ctx context.Context, g *guest, progress func(format strin
 		out = append(out, done)
 	}
 	return out
+}
+
+func (a *Agent) readFstab(ctx context.Context, g *guest) ([]byte, error) {
+	release, err := g.hold()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return a.mounts.ReadFile(ctx, g.box, fstabPath, hooks.MaxFile)
 }
 
 // refusals are the lines that are for LLS and will not be mounted.

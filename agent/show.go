@@ -116,7 +116,7 @@ func (c *call) show(v *View, r *catalog.Record, at []place) api.Volume {
 	}
 	if c.asker.Admin {
 		out.LV = string(r.LV.VG) + "/" + string(r.LV.Name)
-		out.Orphan = !r.Owner.IsHost() && !c.agent.exists(r.Owner)
+		out.Orphan = !r.Owner.IsHost() && !c.exists(r.Owner)
 	}
 	return out
 }

@@ -60,6 +60,16 @@ func (a *Agent) fill(g *guest) error {
 	return a.putConfig(g, a.config())
 }
 
+// retell writes the container's configuration anew, while it runs.
+func (a *Agent) retell(g *guest, cfg *policy.Config) error {
+	release, err := g.hold()
+	if err != nil {
+		return nil // it has ended
+	}
+	defer release()
+	return a.putConfig(g, cfg)
+}
+
 func (a *Agent) putConfig(g *guest, cfg *policy.Config) error {
 	text, err := configFor(g, cfg)
 	if err != nil {
