@@ -24,6 +24,7 @@ type program struct {
 func allPrograms() []program {
 	return []program{
 		{"e2e", "./test/e2e", true},
+		{"boot", "./test/boot", true},
 		{"hostile", "./test/hostile", true},
 		{"fault", "./test/fault", true},
 		{"filesystem", "./agent/filesystem", false},

@@ -1,0 +1,197 @@
+package boot
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"lls/test/kit"
+)
+
+// prompt is how long the start of a container may take whatever the agent does.
+const prompt = 10 * time.Second
+
+// tryStart starts a container that is stopped, and gives what LXC's log has to say.
+func tryStart(t *testing.T, c *kit.Container) (r kit.Result, log string) {
+	t.Helper()
+	forget(t, c)
+	file := filepath.Join(t.TempDir(), "lxc.log")
+	r = kit.Run(t, "lxc-start", "-n", c.Name, "-o", file, "-l", "DEBUG") // at which LXC writes down what hooks say
+	return r, getFile(t, file)
+}
+
+// refusedStart fails the test unless the container does not start, and LXC's log says why.
+func refusedStart(t *testing.T, c *kit.Container, words ...string) {
+	t.Helper()
+	r, log := tryStart(t, c)
+	if r.Exit == 0 || c.Running(t) || r.Took > prompt {
+		t.Errorf("it started, or that took its time: %v", r)
+	}
+	for _, w := range words {
+		if !strings.Contains(log, w) {
+			t.Errorf("LXC's log has no %q:\n%s", w, log)
+		}
+	}
+	if v := kit.FindLV(t, c.Name, "e4"); v.Open() {
+		t.Errorf("a container that did not start holds %+v", v)
+	}
+}
+
+// startsWithout fails the test unless the container starts promptly, with nothing mounted.
+func startsWithout(t *testing.T, c *kit.Container) {
+	t.Helper()
+	r, log := tryStart(t, c)
+	if r.Exit != 0 || r.Took > prompt {
+		t.Fatalf("the start: %v\n%s", r, log)
+	}
+	t.Logf("the start took %v", r.Took.Round(time.Millisecond))
+	c.WaitReady(t)
+	same(t, "when init began", found(t, c), map[string]string{})
+}
+
+func TestRequired(t *testing.T) {
+	kinds(t, func(t *testing.T, c *kit.Container) {
+		withFstab(t, c, "lls:e4 /data lls noauto,x-lls.auto,x-lls.required 0 0\n")
+		c.Stop(t)
+		start(t, c)
+		same(t, "when init began", found(t, c), map[string]string{"/data": "e4"})
+		c.Stop(t)
+
+		inside(t, c, "/etc/fstab", "lls:e4 /data lls noauto,x-lls.auto 0 0\nlls:nothere /mnt lls noauto,x-lls.auto,x-lls.required 0 0\n", 0o644)
+		refusedStart(t, c, "line 2", "is required", "nothere", "does not start")
+		inside(t, c, "/etc/fstab", "lls:e4 /data lls noauto,x-lls.auto 0 0\nlls:other/secret /mnt lls noauto,x-lls.required 0 0\n", 0o644)
+		refusedStart(t, c, "line 2", "is required", "does not start")
+		inside(t, c, "/etc/fstab", "lls:e4 /proc/1 lls noauto,x-lls.required 0 0\n", 0o644)
+		refusedStart(t, c, "line 1", "is required")
+
+		inside(t, c, "/etc/fstab", "lls:e4 /data lls noauto,x-lls.required 0 0\n", 0o644)
+		kit.Must(t, "systemctl", "stop", kit.Unit)
+		defer kit.StartAgent(t)
+		refusedStart(t, c, "line 1", "does not answer", "does not start")
+	})
+}
+
+// TestNothingElsePreventsAStart has the agent away, stuck or not even told, and back again.
+func TestNothingElsePreventsAStart(t *testing.T) {
+	scene(t)
+	both := []*kit.Container{dev, devRoot}
+	for _, c := range both {
+		withFstab(t, c, "lls:e4 /data lls noauto,x-lls.auto 0 0\n")
+	}
+	for _, kind := range []struct {
+		name       string
+		away, back func(t *testing.T)
+	}{
+		{"agent down", func(t *testing.T) { kit.Must(t, "systemctl", "stop", kit.Unit) }, func(t *testing.T) { kit.StartAgent(t) }},
+		{"agent stuck", signal(syscall.SIGSTOP), signal(syscall.SIGCONT)},
+		{"hook missing", move(hook, hook+".away"), move(hook+".away", hook)},
+	} {
+		t.Run(kind.name, func(t *testing.T) {
+			for _, c := range both {
+				c.Stop(t)
+			}
+			kind.away(t)
+			isBack := false
+			defer func() {
+				if !isBack {
+					kind.back(t)
+				}
+			}()
+			for _, c := range both {
+				startsWithout(t, c)
+			}
+			isBack = true
+			kind.back(t)
+			for _, c := range both {
+				comesBack(t, c)
+			}
+		})
+	}
+	t.Run("agent dies at work", func(t *testing.T) {
+		for i, c := range both {
+			c.Stop(t)
+			pid := kit.AgentPID(t)
+			killed := make(chan error, 1)
+			go func() {
+				time.Sleep(time.Duration(100+150*i) * time.Millisecond)
+				killed <- syscall.Kill(pid, syscall.SIGKILL)
+			}()
+			r, log := tryStart(t, c)
+			if r.Exit != 0 || r.Took > prompt {
+				t.Fatalf("the start: %v\n%s", r, log)
+			}
+			if err := <-killed; err != nil {
+				t.Fatal(err)
+			}
+			c.WaitReady(t)
+			comesBack(t, c)
+		}
+	})
+}
+
+// hook is what LXC runs at the start of each container.
+const hook = "/usr/lib/lls/lls-hook"
+
+// signal sends the agent a signal.
+func signal(s syscall.Signal) func(t *testing.T) {
+	return func(t *testing.T) {
+		t.Helper()
+		if err := syscall.Kill(kit.AgentPID(t), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func move(from, to string) func(t *testing.T) {
+	return func(t *testing.T) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// comesBack fails the test unless what the container's fstab says is mounted soon, and the agent answers in it.
+func comesBack(t *testing.T, c *kit.Container) {
+	t.Helper()
+	want, began := map[string]string{"/data": "e4"}, time.Now()
+	kit.Eventually(t, 40*time.Second, "what the fstab of "+c.Name+" says is mounted", func() bool { return len(mounted(t, c)) > 0 })
+	t.Logf("mounted %v after that", time.Since(began).Round(100*time.Millisecond))
+	kit.Eventually(t, 40*time.Second, "LLS answers in "+c.Name, func() bool { return c.LLS(t, "list").Exit == 0 })
+	same(t, "in "+c.Name, mounted(t, c), want)
+}
+
+func TestWhatWasUnmountedByHandStaysUnmounted(t *testing.T) {
+	scene(t)
+	both := []*kit.Container{dev, devRoot}
+	all, want := map[string]string{"/data": "e4", "/srv": "more"}, map[string]string{"/srv": "more"}
+	each := func(what string, want map[string]string) {
+		t.Helper()
+		for _, c := range both {
+			same(t, what+" in "+c.Name, mounted(t, c), want)
+		}
+	}
+	for _, c := range both {
+		withFstab(t, c, "lls:e4 /data lls noauto,x-lls.auto 0 0\nlls:more /srv lls noauto,x-lls.auto 0 0\n")
+		c.Stop(t)
+		start(t, c)
+	}
+	each("after the start", all)
+	for _, c := range both {
+		c.Do(t, "umount", "/data")
+	}
+	kit.KillAgent(t)
+	time.Sleep(3 * time.Second)
+	each("after the agent was killed", want)
+	kit.Must(t, "systemctl", "stop", kit.Unit)
+	kit.StartAgent(t)
+	time.Sleep(17 * time.Second) // longer than it takes the agent to look around once more
+	each("after the agent was started again", want)
+	for _, c := range both {
+		c.Do(t, "replay")
+	}
+	each("after lls replay", all)
+}

@@ -1,0 +1,160 @@
+package boot
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"lls/test/kit"
+)
+
+func TestAHostileFstabMountsNothingAndDelaysNobody(t *testing.T) {
+	const line = "lls:e4 /data lls noauto,x-lls.auto 0 0\n"
+	putFile(t, "/etc/outside", line) // a link must not lead there
+	t.Cleanup(func() { _ = os.Remove("/etc/outside") })
+	kinds(t, func(t *testing.T, c *kit.Container) {
+		withFstab(t, c, "")
+		path := filepath.Join(c.Root(), "etc/fstab")
+		agent := kit.AgentPID(t)
+		for _, plant := range []struct {
+			what string
+			do   func() error
+		}{
+			{"fifo", func() error { return unix.Mkfifo(path, 0o644) }},
+			{"link to /dev/zero", func() error { return os.Symlink("/dev/zero", path) }},
+			{"link to /proc/1/root/etc/outside", func() error { return os.Symlink("/proc/1/root/etc/outside", path) }},
+			{"ten megabytes", func() error { return os.WriteFile(path, []byte(strings.Repeat(line, 10<<20/len(line))), 0o644) }},
+			{"one line of 200 KB", func() error { return os.WriteFile(path, []byte(line[:8]+strings.Repeat("x", 200<<10)), 0o644) }},
+			{"link out", func() error { return os.Symlink("../../../../../../../../etc/outside", path) }},
+			{"link to itself", func() error { return os.Symlink("fstab", path) }},
+			{"directory", func() error { return os.Mkdir(path, 0o755) }},
+			{"socket", func() error { return unix.Mknod(path, unix.S_IFSOCK|0o666, 0) }},
+			{"block device", func() error { return unix.Mknod(path, unix.S_IFBLK|0o666, int(unix.Mkdev(7, 0))) }},
+			{"NUL bytes", func() error { return os.WriteFile(path, make([]byte, 100<<10), 0o644) }},
+		} {
+			kit.Must(t, "lxc-stop", "-k", "-n", c.Name)
+			if err := os.RemoveAll(path); err != nil {
+				t.Fatal(err)
+			}
+			if err := plant.do(); err != nil {
+				t.Fatal(err)
+			}
+			r := start(t, c)
+			if r.Took > 5e9 {
+				t.Errorf("%s: the start took %v", plant.what, r.Took)
+			}
+			if got := mounted(t, c); len(got) > 0 {
+				t.Errorf("%s: mounted is %v", plant.what, got)
+			}
+			if r := c.LLS(t, "list"); r.Exit != 0 || r.Took > 5e9 {
+				t.Errorf("%s: LLS does not work: %v", plant.what, r)
+			}
+		}
+		if now := kit.AgentPID(t); now != agent {
+			t.Errorf("the agent was %d and is %d", agent, now)
+		}
+	})
+}
+
+// attributes are an fstab's owner, mode and bytes, as the container sees them.
+func attributes(t *testing.T, c *kit.Container) (owner, text string) {
+	t.Helper()
+	return c.Must(t, "stat", "-c", "%u:%g %a", "/etc/fstab"), getFile(t, filepath.Join(c.Root(), "etc/fstab"))
+}
+
+func TestSaveAndForget(t *testing.T) {
+	const text = "# mine\n\nproc\t/proc   proc defaults 0 0   \n  lls:nothere /opt lls noauto 0 0 # keep\n\\040 /x ext4 a,b\r\n# end\n"
+	kinds(t, func(t *testing.T, c *kit.Container) {
+		withFstab(t, c, text)
+		c.Sh(t, "chmod 640 /etc/fstab; chown 0:1000 /etc/fstab")
+		c.Do(t, "mount", "e4", "/data", "--save")
+		owner, got := attributes(t, c)
+		if got != text+"lls:e4 /data lls noauto,x-lls.auto 0 0\n" || owner != "0:1000 640" {
+			t.Errorf("after --save the fstab is of %s and says %q", owner, got)
+		}
+		c.Do(t, "mount", "e4", "/data", "--save")
+		if _, again := attributes(t, c); again != got {
+			t.Errorf("after a second --save it says %q", again)
+		}
+		kit.Must(t, "lxc-stop", "-k", "-n", c.Name)
+		start(t, c)
+		same(t, "when init began", found(t, c), map[string]string{"/data": "e4"})
+		c.Do(t, "umount", "/data", "--forget")
+		same(t, "after umount", mounted(t, c), map[string]string{})
+		if owner, got := attributes(t, c); got != text || owner != "0:1000 640" {
+			t.Errorf("after --forget the fstab is of %s and says %q", owner, got)
+		}
+		c.Sh(t, "mv /etc/fstab /etc/real; ln -s real /etc/fstab")
+		if r := c.LLS(t, "mount", "e4", "/data", "--save"); r.Exit == 0 || getFile(t, filepath.Join(c.Root(), "etc/real")) != text {
+			t.Errorf("a link was written through: %v", r)
+		}
+		c.LLS(t, "umount", "e4")
+		c.Sh(t, "rm /etc/real")
+	})
+}
+
+func TestReplayByHand(t *testing.T) {
+	kinds(t, func(t *testing.T, c *kit.Container) {
+		withFstab(t, c, "lls:e4 /data lls noauto,x-lls.auto 0 0\nlls:nothere /srv lls noauto,x-lls.auto 0 0\n")
+		r := c.LLS(t, "replay")
+		if r.Exit != 1 || !strings.Contains(r.Stdout, "e4 is mounted at /data") || !strings.Contains(r.Stdout+r.Stderr, "nothere") {
+			t.Errorf("lls replay: %v", r)
+		}
+		same(t, "after lls replay", mounted(t, c), map[string]string{"/data": "e4"})
+		c.Do(t, "umount", "e4")
+		if r := c.Exec(t, "/lls/tools/lls_mount_on_boot.sh"); r.Exit != 1 || !strings.Contains(r.Stdout, "e4 is mounted at /data") {
+			t.Errorf("the old name: %v", r)
+		}
+		same(t, "after the old name of it", mounted(t, c), map[string]string{"/data": "e4"})
+		kit.Agent(t, "replay", c.Name).Want(t, 1)
+		same(t, "after lls-agent replay", mounted(t, c), map[string]string{"/data": "e4"})
+	})
+}
+
+// giveMount puts util-linux's mount into a container, with the libraries it needs.
+func giveMount(t *testing.T, c *kit.Container) {
+	t.Helper()
+	for line := range strings.Lines(kit.Must(t, "ldd", "/usr/bin/mount")) {
+		for _, word := range strings.Fields(line) {
+			if strings.HasPrefix(word, "/") {
+				kit.Must(t, "install", "-D", "-m", "755", word, filepath.Join(c.Root(), word))
+			}
+		}
+	}
+	kit.Must(t, "install", "-D", "-m", "755", "/usr/bin/mount", filepath.Join(c.Root(), "usr/local/bin/mount"))
+}
+
+func TestMountHelper(t *testing.T) {
+	kinds(t, func(t *testing.T, c *kit.Container) {
+		withFstab(t, c, "")
+		giveMount(t, c)
+		c.Sh(t, "ln -sf /lls/bin/lls /sbin/mount.lls")
+		want := map[string]string{"/data": "e4"}
+		for name, argv := range map[string][]string{
+			"the helper itself":  {"/sbin/mount.lls", "lls:e4", "/data", "-o", "rw"},
+			"util-linux's mount": {"/usr/local/bin/mount", "-t", "lls", "e4", "/data"},
+		} {
+			for _, again := range []string{"", ", again"} {
+				c.Must(t, argv...)
+				same(t, name+again, mounted(t, c), want)
+			}
+			c.Do(t, "umount", "e4")
+		}
+		r := c.Exec(t, "/bin/busybox", "mount", "-t", "lls", "e4", "/data")
+		t.Logf("busybox's mount: exit %d, mounted is %v: %s", r.Exit, mounted(t, c), r.Stderr)
+		c.LLS(t, "umount", "e4")
+
+		if r := c.Exec(t, "/usr/local/bin/mount", "-t", "lls", "nothere", "/data"); r.Exit != 32 || !strings.Contains(r.Stderr, "nothere") {
+			t.Errorf("a mount of what is not there: %v", r)
+		}
+		inside(t, c, "/etc/fstab", "lls:e4 /data lls defaults 0 0\nlls:more /srv lls ro 0 0\nlls:hand /opt lls noauto 0 0\n", 0o644)
+		want["/srv"] = "more ro"
+		for range 2 {
+			c.Must(t, "/usr/local/bin/mount", "-a")
+			same(t, "after mount -a", mounted(t, c), want)
+		}
+	})
+}
