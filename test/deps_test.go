@@ -62,6 +62,7 @@ func rooms() map[string][]string {
 			"agent/notify", "agent/setup", "internal/run", "lvm", "policy", sys},
 		"test":         {},
 		"test/bench":   {},
+		"test/boot":    {"test/kit"},
 		"test/e2e":     {"test/kit"},
 		"test/fault":   {"test/kit"},
 		"test/hostile": {"test/kit"},
