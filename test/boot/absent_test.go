@@ -3,6 +3,7 @@ package boot
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,6 +35,10 @@ func refusedStart(t *testing.T, c *kit.Container, words ...string) {
 		if !strings.Contains(log, w) {
 			t.Errorf("LXC's log has no %q:\n%s", w, log)
 		}
+	}
+	journal := kit.Must(t, "journalctl", "--no-pager", "-o", "cat", "-t", "lls-hook", "--since", "-60s")
+	if last := journal[strings.LastIndex(journal, "\n")+1:]; !strings.Contains(last, "container "+c.Name+" does not start: "+words[0]) {
+		t.Errorf("the journal has no %q of %s:\n%s", words[0], c.Name, journal)
 	}
 	if v := kit.FindLV(t, c.Name, "e4"); v.Open() {
 		t.Errorf("a container that did not start holds %+v", v)
@@ -194,4 +199,26 @@ func TestWhatWasUnmountedByHandStaysUnmounted(t *testing.T) {
 		c.Do(t, "replay")
 	}
 	each("after lls replay", all)
+}
+
+// TestAKilledMonitor kills the process of LXC's that looks after a container, with which the container ends.
+func TestAKilledMonitor(t *testing.T) {
+	want := map[string]string{"/data": "e4"}
+	kinds(t, func(t *testing.T, c *kit.Container) {
+		withFstab(t, c, "lls:e4 /data lls noauto,x-lls.auto 0 0\n")
+		c.Stop(t)
+		start(t, c)
+		monitor, err := strconv.Atoi(kit.Must(t, "ps", "-o", "ppid=", "-p", strconv.Itoa(c.PID(t))))
+		if err != nil || monitor < 2 {
+			t.Fatalf("the monitor of %s is %d: %v", c.Name, monitor, err)
+		}
+		if err := syscall.Kill(monitor, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		kit.Eventually(t, 30*time.Second, "the volume is let go", func() bool { return !kit.FindLV(t, c.Name, "e4").Open() })
+		kit.Eventually(t, 30*time.Second, "LXC sees that it has ended", func() bool { return !c.Running(t) })
+		start(t, c)
+		same(t, "when its init began the next time", found(t, c), want)
+		c.Do(t, "list")
+	})
 }
