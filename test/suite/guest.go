@@ -80,7 +80,7 @@ func kinds() []kind {
 		{"bookworm", "qemu", true, []string{"e2e"}, essence}, // LXC 5.0.2, LVM 2.03.16 and Linux 6.1
 		{"trixie", "uml", false, nil, ""},
 		{"trixie", "qemu", true, []string{"e2e"}, essence},
-		{"bookworm", "uml", true, []string{"e2e", "lvm"}, ""},
+		{"bookworm", "uml", true, []string{"e2e", "boot", "lvm"}, ""},
 	}
 }
 
