@@ -74,6 +74,12 @@ func (g *guest) hold() (release func(), err error) {
 	return g.use.RUnlock, nil
 }
 
+func (g *guest) setFstab(lines []api.Replayed) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.replayed = lines
+}
+
 // guests are the running containers, by their key.
 type guests struct {
 	mu  sync.Mutex

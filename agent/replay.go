@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -33,7 +34,11 @@ func (a *Agent) replay(ctx context.Context, g *guest, progress func(format strin
 	}
 	if err != nil {
 		a.log.Warn("cannot read the container's fstab", "container", g.Owner, "error", err)
-		return []api.Replayed{{Problem: "cannot read " + fstabPath + ": it is no regular file, too long, or does not answer"}}
+		why := "it is no regular file, too long, or does not answer"
+		if errors.Is(err, os.ErrPermission) {
+			why = "it must be root's, or readable for all" // our helper has the ids of the container's root, and none of its other rights
+		}
+		return []api.Replayed{{Problem: "cannot read " + fstabPath + ": " + why}}
 	}
 	c := &call{agent: a, guest: g, asker: g.asker(), config: a.config()}
 	plan := hooks.Parse(text).Plan(c.lookup(ctx))
@@ -147,17 +152,12 @@ func (c *call) says(ctx context.Context, r *catalog.Record, tag, value string) b
 func (a *Agent) replayOnce(ctx context.Context, g *guest, progress func(format string, args ...any)) []api.Replayed {
 	g.replaying.Lock()
 	defer g.replaying.Unlock()
-	mark, run := filepath.Join(a.opts.Trees, g.Key(), "replayed"), runOf(g.box.PID)
-	if was, err := readSmall(mark); err == nil && was == run && run != "" {
+	if was, ok := a.remembered(g); ok {
+		g.setFstab(was)
 		return nil
 	}
 	done := a.replay(ctx, g, progress)
-	g.mu.Lock()
-	g.replayed = done
-	g.mu.Unlock()
-	if err := os.WriteFile(mark, []byte(run), 0o600); err != nil {
-		a.log.Warn("cannot remember that a container's fstab was replayed", "container", g.Owner, "error", err)
-	}
+	a.remember(g, done)
 	if len(done) > 0 {
 		mounted := 0
 		for _, d := range done {
@@ -168,6 +168,42 @@ func (a *Agent) replayOnce(ctx context.Context, g *guest, progress func(format s
 		a.log.Info("replayed the container's fstab", "container", g.Owner, "mounted", mounted, "of", len(done))
 	}
 	return done
+}
+
+// memory is the last replay in one run of a container. It lies in the container's directory of the host, for an agent that starts anew:
+// what a user has unmounted since is not mounted again, and what could not be mounted is still told.
+type memory struct {
+	Run   string         `json:"run"`
+	Lines []api.Replayed `json:"lines"`
+}
+
+func (a *Agent) memoryOf(g *guest) string { return filepath.Join(a.opts.Trees, g.Key(), "replayed") }
+
+// remembered is what the last replay in this run of the container came to; false when there was none.
+func (a *Agent) remembered(g *guest) ([]api.Replayed, bool) {
+	text, err := readSmall(a.memoryOf(g))
+	if err != nil {
+		return nil, false
+	}
+	var was memory
+	if err := json.Unmarshal([]byte(text), &was); err != nil || was.Run == "" || was.Run != runOf(g.box.PID) {
+		return nil, false
+	}
+	return was.Lines, true
+}
+
+func (a *Agent) remember(g *guest, lines []api.Replayed) {
+	g.setFstab(lines)
+	text, err := json.Marshal(memory{runOf(g.box.PID), lines})
+	if err == nil {
+		err = os.WriteFile(a.memoryOf(g)+".new", text, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(a.memoryOf(g)+".new", a.memoryOf(g))
+	}
+	if err != nil {
+		a.log.Warn("cannot remember that a container's fstab was replayed", "container", g.Owner, "error", err)
+	}
 }
 
 // runOf names one run of a process: its pid and the time of its start, field 22 of proc_pid_stat(5).
@@ -196,9 +232,7 @@ func (c *call) replayNow(ctx context.Context, in api.ReplayRequest) ([]api.Repla
 	g.replaying.Lock()
 	defer g.replaying.Unlock()
 	done := c.agent.replay(context.WithoutCancel(ctx), g, c.progress)
-	g.mu.Lock()
-	g.replayed = done
-	g.mu.Unlock()
+	c.agent.remember(g, done)
 	if done == nil {
 		done = []api.Replayed{}
 	}

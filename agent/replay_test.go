@@ -2,6 +2,9 @@ package agent
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,5 +62,37 @@ func TestReplayMountsWhatTheFstabSaysAndTellsOfTheRest(t *testing.T) {
 	// The lookup by UUID activates one, the plan all others at once.
 	if n := b.lvm.Calls("Activate") - before; n > 4 {
 		t.Errorf("%d commands activated 3 volumes", n)
+	}
+}
+
+func TestAnotherAgentKnowsOfTheReplayAndDoesNotRepeatIt(t *testing.T) {
+	b := newBench(t)
+	b.agent.opts.Trees = t.TempDir()
+	if err := os.Mkdir(filepath.Join(b.agent.opts.Trees, b.guest1.Key()), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "mine", Size: "1G"}, "")
+	b.mounts.mu.Lock()
+	b.mounts.fstab = "lls:mine /data lls x-lls.auto 0 0\nlls:no /mnt lls x-lls.auto 0 0\n"
+	b.mounts.mu.Unlock()
+	quiet := func(string, ...any) {}
+	first := b.agent.replayOnce(t.Context(), b.guest1, quiet)
+	if len(first) != 2 || len(b.mounts.done) != 1 {
+		t.Fatalf("replayed %+v", first)
+	}
+	b.guest1.setFstab(nil) // as a new agent has it
+	if again := b.agent.replayOnce(t.Context(), b.guest1, quiet); len(again) != 0 || len(b.mounts.done) != 1 {
+		t.Errorf("replayed again: %+v", again)
+	}
+	if known := b.guest1.fstab(); !slices.Equal(known, first) {
+		t.Errorf("what is known is %+v, and was %+v", known, first)
+	}
+	for what, text := range map[string]string{"another run": `{"run":"1 1","lines":[]}`, "no run": `{}`, "nonsense": "1 1"} {
+		if err := os.WriteFile(b.agent.memoryOf(b.guest1), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if again := b.agent.replayOnce(t.Context(), b.guest1, quiet); len(again) != 2 {
+			t.Errorf("with a memory of %s: %+v", what, again)
+		}
 	}
 }
