@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"lls/agent/api"
 	"lls/agent/api/cli"
@@ -99,7 +98,7 @@ func containers(ctx context.Context, c *cli.Call) error {
 		return err
 	}
 	if len(all) == 0 {
-		return c.Show([]api.Container{}, "there is no container yet; to see where they are looked for: grep lxcpath /etc/lls/lls.toml")
+		return c.Show([]api.Container{}, "there is no container yet; they are looked for where lxc.paths in /etc/lls/lls.toml says, /var/lib/lxc if nothing")
 	}
 	t := cli.Table{Head: []string{"NAME", "STATE", ">PID", "KIND", ">MOUNTS", "LLS", "LXCPATH"}}
 	for _, ct := range all {
@@ -123,11 +122,8 @@ func containers(ctx context.Context, c *cli.Call) error {
 func complaints(ct api.Container) []string {
 	var lines []string
 	for _, r := range ct.Fstab {
-		for _, text := range []string{r.Problem, r.Warning} {
-			if text != "" {
-				text = strings.TrimPrefix(text, fmt.Sprintf("line %d: ", r.Line))
-				lines = append(lines, fmt.Sprintf("fstab of %s, line %d: %s", ct.Name, r.Line, text))
-			}
+		for _, text := range cli.Complaints(r) {
+			lines = append(lines, "fstab of "+ct.Name+", "+text)
 		}
 	}
 	return lines

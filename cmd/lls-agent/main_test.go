@@ -44,6 +44,7 @@ func answers() map[string]clitest.Answer {
 				{Line: 3, Volume: "mine", Path: "/data", Mounted: true, Warning: "line 3: systemd in the container may wait; better: lls:mine /data lls noauto,x-lls.auto 0 0"},
 				{Line: 4, Volume: "no", Path: "/mnt", Problem: "cannot mount no: there is no such volume"},
 				{Line: 5, Volume: "mine", Path: "/srv", Mounted: true},
+				{Problem: "cannot read /etc/fstab: it is no regular file, too long, or does not answer"},
 			}},
 			{Name: "db", LXCPath: "/srv/lxc", Token: "t2", State: "stopped", Privileged: true, LLS: "not running"},
 		}},

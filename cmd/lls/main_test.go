@@ -58,6 +58,10 @@ func mine() api.Volume {
 func answers() map[string]clitest.Answer {
 	held := mine()
 	held.Holders = []api.Holder{{Container: "web1", PID: 123, Command: "bash", Path: "/data/run"}, {Container: api.AnotherContainer}}
+	held.Fstab = []api.Replayed{
+		{Line: 3, Volume: "mine", Path: "/data", Mounted: true, Warning: "line 3: systemd in the container may wait; better: lls:mine /data lls noauto,x-lls.auto 0 0"},
+		{Line: 7, Volume: "mine", Path: "/loop", Problem: "cannot mount mine at /loop: its symbolic links cannot be followed"},
+	}
 	trash := volumes()[2]
 	busy := api.Errorf(api.Busy, "cannot delete held: it is mounted")
 	busy.Holders = held.Holders

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"path"
+	"strings"
 
 	"lls/agent/api"
 )
@@ -171,4 +173,19 @@ func replayed(d api.Replayed) []string {
 		return []string{line, "  " + d.Warning}
 	}
 	return []string{line}
+}
+
+// Complaints are what there is to say against a line of an fstab, with its number: why it is not mounted, and what should stand there.
+func Complaints(r api.Replayed) []string {
+	var lines []string
+	for _, text := range []string{r.Problem, r.Warning} {
+		switch number := fmt.Sprintf("line %d: ", r.Line); {
+		case text == "":
+		case r.Line == 0 || strings.HasPrefix(text, number): // about all of it, or numbered already
+			lines = append(lines, text)
+		default:
+			lines = append(lines, number+text)
+		}
+	}
+	return lines
 }

@@ -158,6 +158,11 @@ func describe(v api.Volume, c *Call) []string {
 	for _, h := range v.Holders {
 		add("held by", holder(h))
 	}
+	for _, r := range v.Fstab {
+		for _, text := range Complaints(r) {
+			add("/etc/fstab", text)
+		}
+	}
 	add("id", v.ID)
 	add("lv", v.LV)
 	return t.Lines()
