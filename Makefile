@@ -59,4 +59,4 @@ bench: tools ## how fast it is, side by side with typing the LVM commands
 
 .PHONY: shell
 shell: tools ## a guest with LLS and two containers, to play in
-	@$(LAB) shell
+	@$(LAB) shell --share test/shell -- /share/shell.sh
