@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"lls/agent/api"
 	"lls/agent/mount"
@@ -94,5 +95,25 @@ func TestAnotherAgentKnowsOfTheReplayAndDoesNotRepeatIt(t *testing.T) {
 		if again := b.agent.replayOnce(t.Context(), b.guest1, quiet); len(again) != 2 {
 			t.Errorf("with a memory of %s: %+v", what, again)
 		}
+	}
+}
+
+func TestOneSocketCannotFillTheJournal(t *testing.T) {
+	var j throttle
+	now := time.Unix(1000, 0)
+	written := 0
+	for range 10 * throttleLines {
+		if _, ok := j.line(now); ok {
+			written++
+		}
+	}
+	if written != throttleLines {
+		t.Errorf("%d lines at once", written)
+	}
+	if dropped, ok := j.line(now.Add(throttleWindow)); !ok || dropped != 9*throttleLines {
+		t.Errorf("later: %d untold, %v", dropped, ok)
+	}
+	if _, ok := j.line(now.Add(-time.Hour)); !ok {
+		t.Error("a clock that goes back keeps silent")
 	}
 }

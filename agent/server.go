@@ -34,12 +34,13 @@ const (
 
 // socketServer answers on one socket, which is who the caller is: a guest's, or the sysadmin's when guest is nil.
 type socketServer struct {
-	agent *Agent
-	guest *guest
-	ln    *limitListener
-	http  *http.Server
-	work  chan struct{} // one element for each request of a container that is worked on
-	turn  chan struct{} // holds one token while a request of the container has, or waits for, a volume group's writer
+	agent   *Agent
+	journal throttle
+	guest   *guest
+	ln      *limitListener
+	http    *http.Server
+	work    chan struct{} // one element for each request of a container that is worked on
+	turn    chan struct{} // holds one token while a request of the container has, or waits for, a volume group's writer
 }
 
 func newSocketServer(a *Agent, ln *net.UnixListener, g *guest) *socketServer {
@@ -209,7 +210,12 @@ func (s *socketServer) handle(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		problem = c.explain(err)
-		a.log.Log(context.WithoutCancel(r.Context()), levelOf(problem), "request refused", "from", who, "uid", p.Uid, "pid", p.Pid, "path", r.URL.Path,
+		dropped, ok := s.journal.line(a.opts.Now())
+		if !ok {
+			out.fail(problem)
+			return
+		}
+		a.log.Log(context.WithoutCancel(r.Context()), levelOf(problem), "request refused", "untold", dropped, "from", who, "uid", p.Uid, "pid", p.Pid, "path", r.URL.Path,
 			"code", problem.Code, "message", problem.Message, "cause", problem.Detail)
 		out.fail(problem)
 		return

@@ -1,0 +1,37 @@
+package agent
+
+import (
+	"sync"
+	"time"
+)
+
+// What one socket may write into the journal about requests that were refused: journald drops everybody's lines when a service
+// writes too many (RateLimitBurst in journald.conf(5), 10000 in 30 s).
+const (
+	throttleWindow = 10 * time.Second
+	throttleLines  = 50
+)
+
+// throttle counts the lines of one socket.
+type throttle struct {
+	mu      sync.Mutex
+	began   time.Time
+	lines   int
+	dropped int
+}
+
+// line says whether one more line may be written, and how many were not since the last that was.
+func (t *throttle) line(now time.Time) (dropped int, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if d := now.Sub(t.began); d < 0 || d >= throttleWindow {
+		t.began, t.lines = now, 0
+	}
+	if t.lines++; t.lines > throttleLines {
+		t.dropped++
+		return 0, false
+	}
+	dropped = t.dropped
+	t.dropped = 0
+	return dropped, true
+}
