@@ -39,7 +39,7 @@ func facts() map[Code]codeFacts {
 		Denied:      {12, 403, "see what you may do with it: lls info NAME"},
 		Full:        {13, 507, "see what you use: lls usage"},
 		Unreachable: {14, 503, "the LLS agent on the host does not answer; ask the sysadmin to look at: systemctl status lls-agent"},
-		NeedsAdmin:  {15, 503, "ask the host's sysadmin to run: lls-agent doctor"},
+		NeedsAdmin:  {15, 503, "ask the host's sysadmin to look at: lls-agent status"},
 		Exists:      {16, 409, "choose another name, or see what there is: lls list --all"},
 		BadPath:     {17, 422, "give an existing directory of this container: mkdir -p /data"},
 		Interrupted: {14, 503, "see whether it was done: lls list"},
