@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"flag"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -221,7 +222,7 @@ func TestNoDeviceCanBeOpened(t *testing.T) {
 }
 
 // burst is how many volumes come and go in TestABurst; of every tenth, the volume stays.
-const burst = 60
+var burst = flag.Int("burst", 60, "volumes that come and go in TestABurst, 600 at most")
 
 // TestABurst makes and removes volumes as fast as LVM goes.
 func TestABurst(t *testing.T) {
@@ -232,7 +233,7 @@ func TestABurst(t *testing.T) {
 		return fmt.Sprintf("burst%d.%s", n, id)
 	}
 	t.Cleanup(func() {
-		for n := range burst {
+		for n := range *burst {
 			if n%10 == 0 {
 				kit.Run(t, "lvremove", "-y", kit.VG+"/"+name(n))
 			}
@@ -241,7 +242,7 @@ func TestABurst(t *testing.T) {
 	agent := kit.AgentPID(t)
 	cpu, began := used(t, agent), time.Now()
 	commands := 0
-	for n := range burst {
+	for n := range *burst {
 		kit.Must(t, "lvcreate", "--type", "thin", "-V", "4M", "--thinpool", kit.PoolLV, "-n", name(n), "--setactivationskip", "y", "-ay", "--ignoreactivationskip",
 			"--addtag", fmt.Sprintf("lls.n=burst%d", n), "--addtag", "lls.o=host", "--addtag", "lls.s=live", "--addtag", "lls.v=v", "--addtag", "lls.a=ro",
 			"--addtag", "lls.f=ext4", kit.VG)

@@ -114,6 +114,8 @@ func TestALongFstab(t *testing.T) {
 				t.Errorf("while it was frozen and the agent was killed its mounts became\n%+v\nfrom\n%+v", after, before)
 			}
 			same(t, "after freeze, kill of the agent, unfreeze", mounted(t, c), want)
+			kit.Eventually(t, 10*time.Second, "the new agent knows of the replay", func() bool { return len(fstabOf(t, c)) > 0 })
+			said(t, c)
 			c.Configure(t, "lxc.start.auto = 1")
 			forget(t, c) // what is there after the reboot is new
 		})
@@ -174,6 +176,12 @@ func said(t *testing.T, c *kit.Container) {
 	}
 	if strings.Contains(problems[9], "missing") && strings.ReplaceAll(problems[9], "missing", "X") != strings.ReplaceAll(problems[10], "other/secret", "X") {
 		t.Errorf("a hidden volume and one that does not exist can be told apart: %q, %q", problems[9], problems[10])
+	}
+	if info := c.Do(t, "info", "e4"); !strings.Contains(info, "line 12: ") || !strings.Contains(info, "symbolic links") {
+		t.Errorf("lls info does not tell of line 12:\n%s", info)
+	}
+	if all := kit.Must(t, "lls-agent", "containers"); !strings.Contains(all, "fstab of "+c.Name+", line 9: ") {
+		t.Errorf("lls-agent containers does not tell of line 9:\n%s", all)
 	}
 	journal := kit.Must(t, "journalctl", "-u", kit.Unit, "--no-pager", "-o", "cat")
 	for _, word := range []string{"lls:missing", "replayed the container's fstab"} {
