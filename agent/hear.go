@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -59,6 +60,7 @@ func (a *Agent) hear(ctx context.Context, sources []Source) {
 }
 
 func (a *Agent) hearOne(ctx context.Context, s Source) {
+	told := ""
 	for ctx.Err() == nil {
 		up := time.AfterFunc(time.Second, func() {
 			if s.Volumes {
@@ -73,7 +75,10 @@ func (a *Agent) hearOne(ctx context.Context, s Source) {
 		if ctx.Err() != nil {
 			return
 		}
-		a.log.Warn("cannot hear events; looking from time to time instead", "source", s.Name, "error", err)
+		if why := fmt.Sprint(err); why != told { // once, not every time
+			a.log.Warn("cannot hear events; looking from time to time instead", "source", s.Name, "error", err)
+			told = why
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(sourceRetry):
