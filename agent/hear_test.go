@@ -1,0 +1,141 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"lls/agent/api"
+	"lls/agent/catalog"
+	"lls/agent/event"
+	"lls/agent/event/bus"
+	"lls/lvm"
+)
+
+func TestADeviceIsShownToWhoeverMayKnowItsVolume(t *testing.T) {
+	b := newBench(t)
+	c2 := catalog.Owner{Name: "c2", Token: "t2"}
+	volume := func(id string, owner catalog.Owner, name string, visible bool, minor uint32) lvm.Volume {
+		r := catalog.Record{ID: catalog.ID(id), Name: catalog.Name(name), Owner: owner, State: catalog.Live, Visible: visible, Access: "ro"}
+		return lvm.Volume{VG: testVG, Name: r.LVName(), Pool: testPool, Tags: r.Tags(), Active: minor != 0, Major: 250, Minor: minor}
+	}
+	v := &View{Catalog: catalog.New([]lvm.Group{{Name: testVG, Volumes: []lvm.Volume{
+		volume("a", catalog.Host(), "genomes", true, 1),
+		volume("b", catalog.Host(), "asleep", true, 0),
+		volume("c", catalog.Host(), "secret", false, 2),
+		volume("d", b.guest1.Owner, "genomes", false, 3),
+		volume("e", b.guest1.Owner, "mine", false, 4),
+		volume("f", c2, "pub", true, 5),
+		volume("g", c2, "prv", false, 6),
+	}}})}
+	var got []string
+	for _, n := range wantedNodes(v, b.guest1) {
+		got = append(got, fmt.Sprintf("%s=%d", n.Path, n.Minor))
+		if n.Mode != 0 || n.Major != 250 {
+			t.Errorf("%+v", n)
+		}
+	}
+	if all := strings.Join(got, " "); all != "genomes=3 mine=4 c2/pub=5" {
+		t.Errorf("c1 sees %s", all)
+	}
+}
+
+func TestAShutdownLetsWorkFinishAndKeepsNewWorkOut(t *testing.T) {
+	b := newBench(t)
+	released := make(chan struct{})
+	b.agent.release = func() { close(released) }
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, "")
+	wait := make(chan struct{})
+	b.mounts.mu.Lock()
+	b.mounts.wait = wait
+	b.mounts.mu.Unlock()
+	slow := make(chan error, 1)
+	go func() {
+		slow <- b.c1.Post(t.Context(), api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "s", Mount: "/x"}, nil)
+	}()
+	for b.lvm.Calls("Snapshot") == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	b.agent.heard(event.Shutdown{Starting: true})
+	for { // until the gate is closed
+		err := b.c1.Post(t.Context(), api.PathDelete, api.NameRequest{Name: "nope"}, nil)
+		if api.Busy.Is(err) {
+			break
+		}
+	}
+	select {
+	case <-released:
+		t.Fatal("the host may go down in the middle of a request")
+	default:
+	}
+	b.list(b.c1, false) // what only tells goes on
+	close(wait)
+	if err := <-slow; err != nil {
+		t.Error(err)
+	}
+	<-released
+	b.agent.release = func() {}
+	b.agent.heard(event.Shutdown{Starting: false})
+	b.agent.work.Go(func() {})
+	for api.Busy.Is(b.c1.Post(t.Context(), api.PathDelete, api.NameRequest{Name: "nope"}, nil)) {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestASourceThatFailsIsTriedAgainAndMeanwhileOneLooks(t *testing.T) {
+	b := newBench(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var runs atomic.Int32
+	up := make(chan struct{})
+	b.agent.hears = true
+	b.agent.hear(ctx, []Source{{Name: "test", Volumes: true, Run: func(ctx context.Context, emit func(event.Event)) error {
+		if runs.Add(1) == 1 {
+			return errors.New("not yet")
+		}
+		close(up)
+		<-ctx.Done()
+		return nil
+	}}})
+	if got := b.agent.listAge(); got != listAge {
+		t.Errorf("deaf, a report may be %v old", got)
+	}
+	<-up
+	for end := time.Now().Add(5 * time.Second); b.agent.listAge() != heardAge; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("hearing, a report may be %v old", b.agent.listAge())
+		}
+	}
+}
+
+func TestTheBusHearsOfEveryChange(t *testing.T) {
+	b := newBench(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	b.agent.work.Go(func() { b.agent.follow(ctx) })
+	b.list(b.admin, false)
+	time.Sleep(50 * time.Millisecond)
+	v := b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
+	b.told(1)
+	b.post(b.c1, api.PathResize, api.ResizeRequest{Name: "a", Size: "2G"}, "")
+	b.told(2)
+	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "a"}, "")
+	b.told(3)
+	b.bus.mu.Lock()
+	defer b.bus.mu.Unlock()
+	var got []string
+	for _, e := range b.bus.signals {
+		got = append(got, fmt.Sprintf("%s %s %v", e.Signal, e.Name, e.Details))
+		if e.Object != bus.VolumePath(v.ID) {
+			t.Errorf("of object %s", e.Object)
+		}
+	}
+	want := fmt.Sprintf("VolumeCreated c1/a map[], VolumeResized c1/a map[Size:%d], VolumePurged c1/a map[]", 2<<30)
+	if all := strings.Join(got, ", "); all != want {
+		t.Errorf("heard %s", all)
+	}
+}
