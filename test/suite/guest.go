@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -13,24 +14,24 @@ import (
 	"time"
 )
 
-// program is a test program: its name, the package it is made of, and whether it needs a guest to itself. Those that do not share one
-// without LLS, whose agent would serve the containers of their own; the last of them may use the disk.
+// program is a test program: its name, the package it is made of, and, when that must run where no agent of LLS does, the guest that it
+// shares with others of that word; the last of them may use the disk.
 type program struct {
 	name, pkg string
-	alone     bool
+	bare      string
 }
 
 // allPrograms are in the order they run.
 func allPrograms() []program {
 	return []program{
-		{"e2e", "./test/e2e", true},
-		{"boot", "./test/boot", true},
-		{"hostile", "./test/hostile", true},
-		{"fault", "./test/fault", true},
-		{"filesystem", "./agent/filesystem", false},
-		{"mount", "./agent/mount", false},
-		{"event", "./agent/event", false},
-		{"lvm", "./lvm/lvmtest", false},
+		{"e2e", "./test/e2e", ""},
+		{"boot", "./test/boot", ""},
+		{"hostile", "./test/hostile", ""},
+		{"fault", "./test/fault", ""},
+		{"filesystem", "./agent/filesystem", "layers"},
+		{"mount", "./agent/mount", "layers"},
+		{"event", "./agent/event", "event"},
+		{"lvm", "./lvm/lvmtest", "layers"},
 	}
 }
 
@@ -88,18 +89,18 @@ func kinds() []kind {
 func guests(ctx context.Context, programs []program) []job {
 	var jobs []job
 	for _, k := range kinds() {
-		var together []string
+		shared := map[string][]string{}
 		for _, p := range programs {
 			switch {
 			case len(k.only) > 0 && !slices.Contains(k.only, p.name):
-			case p.alone:
+			case p.bare == "":
 				jobs = append(jobs, guestJob(ctx, k, p.name))
 			default:
-				together = append(together, p.name)
+				shared[p.bare] = append(shared[p.bare], p.name)
 			}
 		}
-		if len(together) > 0 {
-			jobs = append(jobs, guestJob(ctx, k, together...))
+		for _, guest := range slices.Sorted(maps.Keys(shared)) {
+			jobs = append(jobs, bareJob(ctx, k, shared[guest]))
 		}
 	}
 	return jobs
@@ -120,24 +121,28 @@ func testFlags(short bool) []string {
 	return flags
 }
 
-// guestJob is one guest. A single program is what the guest runs, since it may reboot it; several are run by this program there.
-func guestJob(ctx context.Context, k kind, names ...string) job {
-	argv := []string{filepath.Join(dir, "lab"), "run", "--guest", k.guest, "--backend", k.backend, "--timeout", labTimeout.String(), "--share", dir}
-	j := job{name: k.guest + "-" + k.backend + "-" + strings.Join(names, "+"), tests: true}
-	if len(names) == 1 {
-		argv = append(append(argv, "--", "env", "LLS_LAB=1", "/share/"+names[0]+".test"), testFlags(k.short)...)
-		if k.run != "" {
-			argv = append(argv, "-test.run", k.run)
-		}
-	} else {
-		argv = append(argv, "--no-lls", "--", "/share/suite", "guest")
-		if k.short {
-			argv = append(argv, "-short")
-		}
-		argv, j.want = append(argv, names...), names
+// labRun is the command line of a guest, without what it is to run.
+func labRun(k kind) []string {
+	return []string{filepath.Join(dir, "lab"), "run", "--guest", k.guest, "--backend", k.backend, "--timeout", labTimeout.String(), "--share", dir}
+}
+
+// guestJob is a guest with LLS, which one program has to itself. The program is what the guest runs, since it may reboot it.
+func guestJob(ctx context.Context, k kind, name string) job {
+	argv := append(append(labRun(k), "--", "env", "LLS_LAB=1", "/share/"+name+".test"), testFlags(k.short)...)
+	if k.run != "" {
+		argv = append(argv, "-test.run", k.run)
 	}
-	j.cmd = command(ctx, argv...)
-	return j
+	return job{name: k.guest + "-" + k.backend + "-" + name, tests: true, cmd: command(ctx, argv...)}
+}
+
+// bareJob is a guest without LLS for several programs, which this one runs there.
+func bareJob(ctx context.Context, k kind, names []string) job {
+	argv := append(labRun(k), "--no-lls", "--", "/share/suite", "guest")
+	if k.short {
+		argv = append(argv, "-short")
+	}
+	argv = append(argv, names...)
+	return job{name: k.guest + "-" + k.backend + "-" + strings.Join(names, "+"), tests: true, want: names, cmd: command(ctx, argv...)}
 }
 
 // inGuest runs test programs of the share, one after the other, and says how each ended.
