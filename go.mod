@@ -3,10 +3,11 @@ module lls
 go 1.26.0
 
 require (
-	github.com/BurntSushi/toml v1.6.0 // indirect
-	github.com/godbus/dbus/v5 v5.2.4 // indirect
-	github.com/lxc/go-lxc v0.0.0-20260316180011-3af4ce000ed7 // indirect
-	github.com/vishvananda/netlink v1.3.1 // indirect
-	github.com/vishvananda/netns v0.0.5 // indirect
-	golang.org/x/sys v0.49.0 // indirect
+	github.com/BurntSushi/toml v1.6.0
+	github.com/godbus/dbus/v5 v5.2.4
+	github.com/lxc/go-lxc v0.0.0-20260316180011-3af4ce000ed7
+	github.com/vishvananda/netlink v1.3.1
+	golang.org/x/sys v0.49.0
 )
+
+require github.com/vishvananda/netns v0.0.5 // indirect
