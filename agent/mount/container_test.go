@@ -124,6 +124,16 @@ func (g *guest) startNamespaces(privileged bool, firstID int) {
 		g.t.Fatal("the container did not start")
 	}
 	g.pid = cmd.Process.Pid
+	// A thread that is not the first of its process takes that one's place when it executes another program: for a moment the process has no
+	// namespaces that could be opened.
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", g.pid)); err == nil && filepath.Base(exe) == "busybox" {
+			return
+		}
+		if time.Now().After(end) {
+			g.t.Fatal("the container's init does not run")
+		}
+	}
 }
 
 // containerInit does what LXC does before a container's init.
