@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -258,14 +259,18 @@ func TestNodesWhileSomebodyPlants(t *testing.T) {
 	victim := filepath.Join(t.TempDir(), "victim")
 	check(os.WriteFile(victim, nil, 0o600))
 	planter := exec.Command("sh", "-c", `while :; do ln -sfn "$1" "$2/a"; for f in "$2"/.new-*; do ln -sf "$1" "$f"; done; rm -rf "$2"/*; done`, "-", victim, n.path)
+	planter.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := planter.Start(); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 500 {
 		_, _ = n.Set([]Node{{Path: "a", Major: 7, Minor: uint32(i), Mode: 0o660, GID: 1000}, {Path: "o/n", Major: 7, Minor: uint32(i)}})
 	}
-	_ = planter.Process.Kill()
+	_ = syscall.Kill(-planter.Process.Pid, syscall.SIGKILL) // what it started as well
 	_ = planter.Wait()
+	for end := time.Now().Add(10 * time.Second); syscall.Kill(-planter.Process.Pid, 0) == nil && time.Now().Before(end); {
+		time.Sleep(time.Millisecond) // its last program may be about to end
+	}
 	if info, err := os.Stat(victim); err != nil || info.Mode() != 0o600 {
 		t.Errorf("the victim is %v %v", info, err)
 	}
