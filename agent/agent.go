@@ -36,6 +36,7 @@ type Containers interface {
 	List(paths []container.Path) ([]container.Container, error)
 	Find(paths []container.Path, dir, base string) (container.Container, error)
 	Init(ctx context.Context, c container.Container) (int, error)
+	SetDevice(ctx context.Context, c container.Container, allow bool, rule string) error
 }
 
 // Loops attaches the files that hold a pool.
@@ -63,6 +64,7 @@ type Agent struct {
 	bus        Bus
 	sources    []Source
 	gate       gate
+	raw        *rawAccess
 	release    func()         // lets the host go down
 	stopping   chan struct{}  // closed when the agent begins to stop
 	work       sync.WaitGroup // every goroutine of the agent
@@ -80,6 +82,7 @@ type Parts struct {
 	Containers Containers
 	Loops      Loops
 	Bus        Bus
+	Keeper     Keeper
 	Sources    []Source
 	Release    func() // lets the host go down, after an event.Shutdown
 }
@@ -94,8 +97,12 @@ func New(o Options, p Parts) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot find our own pid namespace: %w", err)
 	}
+	raw, err := newRaw(p.Keeper)
+	if err != nil {
+		o.Log.Warn("cannot take over all devices that were kept", "error", err)
+	}
 	return &Agent{
-		opts: o, log: o.Log, store: newStore(p.LVM, o.Log, o.Now), mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
+		raw: raw, opts: o, log: o.Log, store: newStore(p.LVM, o.Log, o.Now), mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
 		bus: p.Bus, sources: p.Sources, hears: len(p.Sources) > 0, release: p.Release, ears: ears{coalescer: event.NewCoalescer(event.DefaultTiming())},
 		guests: newGuests(), pids: pids, endpoints: endpoints(), feed: newFeed(), stopping: make(chan struct{}), pidNS: ns, started: o.Now(), reserved: map[string]bool{},
 	}, nil

@@ -121,6 +121,21 @@ func (f *fakeDevices) Identify(path string) (filesystem.Identity, error) {
 	return filesystem.Identity{UUID: "uuid-of-" + strings.Split(filepath.Base(path), ".")[0]}, nil
 }
 
+func (f *fakeDevices) Open(lvm.VG, lvm.Name, uint32, uint32) (*os.File, error) {
+	return os.Open(os.DevNull)
+}
+func (f *fakeDevices) Claimed(string) bool { return false }
+func (f *fakeDevices) Check(context.Context, string, filesystem.Type, bool) error {
+	return nil
+}
+func (f *fakeDevices) CutOff(context.Context, lvm.VG, lvm.Name) error { return nil }
+
+type noKeeper struct{}
+
+func (noKeeper) Kept() map[string][]*os.File { return nil }
+func (noKeeper) Keep(string, *os.File) error { return nil }
+func (noKeeper) Forget(string) error         { return nil }
+
 type fakeContainers struct{ all []container.Container }
 
 func (f fakeContainers) List([]container.Path) ([]container.Container, error) { return f.all, nil }
@@ -134,6 +149,9 @@ func (f fakeContainers) Find(_ []container.Path, _, base string) (container.Cont
 }
 func (f fakeContainers) Init(context.Context, container.Container) (int, error) {
 	return 0, container.ErrNotRunning
+}
+func (f fakeContainers) SetDevice(context.Context, container.Container, bool, string) error {
+	return nil
 }
 
 // fakeBus keeps what root's programs would see and hear.
@@ -182,7 +200,7 @@ func newBench(t *testing.T) *bench {
 	c1 := container.Container{Dir: "/var/lib/lxc", Base: "c1", Owner: catalog.Owner{Name: "c1", Token: "t1"}}
 	c2 := container.Container{Dir: "/var/lib/lxc", Base: "c2", Owner: catalog.Owner{Name: "c2", Token: "t2"}}
 	b.agent, err = New(Options{Config: b.config, Trees: "/nonexistent", Version: "test", SelfPID: os.Getpid(), Log: slog.New(slog.DiscardHandler), Now: time.Now},
-		Parts{LVM: b.lvm, Mounts: b.mounts, Devices: b.dev, Containers: fakeContainers{[]container.Container{c1, c2}}, Loops: noLoops{}, Bus: &b.bus})
+		Parts{LVM: b.lvm, Mounts: b.mounts, Devices: b.dev, Containers: fakeContainers{[]container.Container{c1, c2}}, Loops: noLoops{}, Bus: &b.bus, Keeper: noKeeper{}})
 	if err != nil {
 		t.Fatal(err)
 	}

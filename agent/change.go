@@ -101,7 +101,10 @@ func (a *Agent) finishGrowth(ctx context.Context, id catalog.ID) error {
 	}
 	grow, cancel := context.WithTimeout(ctx, writeDeadline)
 	defer cancel()
-	if err := a.devices.Grow(grow, a.store.lvm.Device(r.LV.VG, r.LV.Name), filesystem.Type(r.FS)); err != nil {
+	err = a.alone(grow, r, func(string, ...any) {}, func(*catalog.Record) error {
+		return a.devices.Grow(grow, a.store.lvm.Device(r.LV.VG, r.LV.Name), filesystem.Type(r.FS))
+	})
+	if err != nil {
 		return err
 	}
 	_, err = a.retag(ctx, r, !wasActive, func(to *catalog.Record, _ *View) error {
@@ -141,7 +144,9 @@ func (c *call) set(ctx context.Context, in api.SetRequest) (api.Volume, error) {
 	if err != nil {
 		return api.Volume{}, err
 	}
-	return c.show(v, to, placesOf(c.agent.places(), r.LV)), nil
+	out := c.show(v, to, placesOf(c.agent.places(), r.LV))
+	out.Holders = c.rawHolders(ctx, to)
+	return out, nil
 }
 
 func (c *call) remove(ctx context.Context, in api.NameRequest) (api.Volume, error) {
@@ -156,6 +161,9 @@ func (c *call) remove(ctx context.Context, in api.NameRequest) (api.Volume, erro
 			return api.Volume{}, c.busy(ctx, "delete", in.Name, r.LV, true)
 		}
 	}
+	unblock := c.agent.raw.block(r.ID)
+	defer unblock()
+	_ = c.agent.settle(ctx, r.ID) // who may still open it raw is told of below
 	to, err := c.agent.retag(ctx, r, r.LV.Active && len(at) == 0, func(to *catalog.Record, _ *View) error {
 		if to.State != catalog.Live {
 			return api.Errorf(api.NotFound, "cannot delete %s: it was deleted just now", in.Name)
@@ -166,7 +174,9 @@ func (c *call) remove(ctx context.Context, in api.NameRequest) (api.Volume, erro
 	if err != nil {
 		return api.Volume{}, err
 	}
-	return c.show(v, to, at), nil
+	out := c.show(v, to, at)
+	out.Holders = c.rawHolders(ctx, to)
+	return out, nil
 }
 
 func (c *call) undelete(ctx context.Context, in api.UndeleteRequest) (api.Volume, error) {

@@ -2,13 +2,16 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"lls/agent/filesystem"
+	"lls/internal/run"
 	"lls/lvm"
 )
 
@@ -49,4 +52,50 @@ func (HostDevices) Grow(ctx context.Context, path string, fs filesystem.Type) er
 // Identify reads what a file system says it is called.
 func (HostDevices) Identify(path string) (filesystem.Identity, error) {
 	return filesystem.Identify(path)
+}
+
+// Open opens a volume's device for reading and has the kernel confirm that it is this volume's.
+func (d HostDevices) Open(vg lvm.VG, name lvm.Name, major, minor uint32) (*os.File, error) {
+	f, err := os.Open(lvm.Device(vg, name))
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(int(f.Fd()), &st)
+	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFBLK || st.Rdev != unix.Mkdev(major, minor)) {
+		err = fmt.Errorf("cannot use %s: it is not %d:%d any more", f.Name(), major, minor)
+	}
+	if err == nil { // open, its number cannot change hands
+		_, _, err = d.Number(vg, name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// Claimed tries to have the device for itself: O_EXCL of a block device fails while a file system on it is mounted, in whatever
+// namespace (open(2)).
+func (HostDevices) Claimed(path string) bool {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return errors.Is(err, unix.EBUSY)
+}
+
+// Check looks for mistakes in a file system.
+func (d HostDevices) Check(ctx context.Context, path string, fs filesystem.Type, readOnly bool) error {
+	return filesystem.Check(ctx, d.Run, path, fs, readOnly)
+}
+
+// cutOffDeadline bounds the wait for what is being written.
+const cutOffDeadline = time.Minute
+
+// CutOff puts a table in place of the device's that fails all that is read or written (dmsetup(8), wipe_table).
+func (d HostDevices) CutOff(ctx context.Context, vg lvm.VG, name lvm.Name) error {
+	ctx, cancel := context.WithTimeout(ctx, cutOffDeadline)
+	defer cancel()
+	_, err := d.Run.Run(ctx, run.Cmd{Name: "dmsetup", Args: []string{"wipe_table", "--", lvm.DMName(vg, name)}})
+	return err
 }

@@ -51,6 +51,7 @@ func endpoints() []endpoint {
 		{http.MethodGet, api.PathStatus, true, get((*call).status)},
 		{http.MethodGet, api.PathContainers, true, get((*call).containers)},
 		{http.MethodPost, api.PathGive, true, post((*call).give)},
+		{http.MethodPost, api.PathRevoke, true, post((*call).revoke)},
 		{http.MethodPost, api.PathReload, true, post((*call).reload)},
 		{http.MethodPost, api.PathHookStart, true, post((*call).hookStart)},
 	}

@@ -150,6 +150,7 @@ func (c *call) watch(ctx context.Context) (streamed, error) {
 // follow tells of every change of the volume groups, whoever made it.
 func (a *Agent) follow(ctx context.Context) {
 	var last *View
+	asleep := map[catalog.ID]bool{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -161,7 +162,8 @@ func (a *Agent) follow(ctx context.Context) {
 			a.log.Warn("cannot read the volume groups", "error", err)
 			continue
 		}
-		a.showNodes(v)
+		a.showAll(ctx)
+		a.wake(ctx, v, asleep)
 		if last != nil && last != v {
 			a.tell(differences(last, v)...)
 		}

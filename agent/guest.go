@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lls/agent/api"
@@ -29,9 +30,12 @@ type guest struct {
 	nodes  *mount.Nodes // of /dev/mf; nil when they cannot be had
 	server *socketServer
 
+	showing sync.Mutex   // held while /dev/mf is brought up to what is
+	shown   []mount.Node // there
+	settled bool         // what is there, and what may be opened, is what should be
+	ready   atomic.Bool  // liblxc may be asked about it: its start-host hook has ended
+
 	mu       sync.Mutex
-	shown    []mount.Node // at /dev/mf, when noded
-	noded    bool
 	broken   error          // why /lls does not work in it, or nil
 	replayed []api.Replayed // what became of its fstab
 
@@ -242,6 +246,26 @@ func (a *Agent) ended(g *guest) {
 	}
 	defer leave()
 	a.drop(g, a.guests.get(g.Key()) == g)
+	if !g.box.Mapped && len(a.raw.of(func(x grant) bool { return x.key == g.Key() })) > 0 {
+		a.work.Go(func() { a.monitorEnded(g.Container) })
+	}
+}
+
+// monitorEnded lets go of the devices of a privileged container soon after it has ended; the reconciliation would as well.
+func (a *Agent) monitorEnded(c container.Container) {
+	for range 10 {
+		select {
+		case <-a.stopping:
+			return
+		case <-time.After(time.Second):
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), injectDeadline)
+		a.adoptOne(ctx, c)
+		cancel()
+		if a.guests.get(c.Key()) != nil || len(a.raw.of(func(x grant) bool { return x.key == c.Key() })) == 0 {
+			return
+		}
+	}
 }
 
 // drop ends the service of a guest. ended says that the container itself has ended, so that its tree goes too.
@@ -264,6 +288,11 @@ func (a *Agent) drop(g *guest, ended bool) {
 	defer g.use.Unlock()
 	err := g.box.Close()
 	if g.nodes != nil {
+		if ended && g.box.Mapped { // a privileged one's rules may outlive it in its monitor
+			if _, setErr := g.nodes.Set(nil); setErr == nil {
+				a.letGo(func(key string) bool { return key == g.Key() })
+			}
+		}
 		err = errors.Join(err, pick(ended, g.nodes.Remove, g.nodes.Close)())
 	}
 	if err = errors.Join(err, pick(ended, g.tree.Remove, g.tree.Close)()); err != nil {
@@ -288,9 +317,7 @@ func (a *Agent) injectNodes(ctx context.Context, g *guest) {
 	if there, err := a.mounts.NodesInjected(g.box, g.nodes); err == nil && there {
 		return
 	}
-	if v, err := a.store.current(ctx, workAge); err == nil {
-		a.showNodesTo(v, g)
-	}
+	a.showNodesTo(ctx, g)
 	if err := a.mounts.InjectNodes(ctx, g.nodes, g.box); err != nil {
 		a.log.Warn("cannot put /dev/mf into the container", "container", g.Owner, "error", err)
 	}
@@ -309,6 +336,7 @@ func (a *Agent) adopt(ctx context.Context) {
 		if g := a.guests.get(c.Key()); g != nil && g.box.Alive() {
 			if ok, err := a.mounts.Injected(g.box, g.tree); err == nil && ok {
 				a.injectNodes(ctx, g)
+				wg.Go(func() { a.showNodesTo(ctx, g) }) // what could not be done before
 				continue
 			}
 			wg.Go(func() { _ = a.serve(ctx, c, g.box.PID) }) // serve tells the journal
@@ -321,6 +349,11 @@ func (a *Agent) adopt(ctx context.Context) {
 		})
 	}
 	wg.Wait()
+	if err == nil {
+		a.letGo(func(key string) bool {
+			return !slices.ContainsFunc(all, func(c container.Container) bool { return c.Key() == key })
+		})
+	}
 }
 
 func (a *Agent) adoptOne(ctx context.Context, c container.Container) {
@@ -329,6 +362,9 @@ func (a *Agent) adoptOne(ctx context.Context, c container.Container) {
 	pid, err := a.containers.Init(ask, c)
 	if errors.Is(err, container.ErrNotRunning) {
 		a.clear(ctx, c)
+		if a.guests.get(c.Key()) == nil {
+			a.letGo(func(key string) bool { return key == c.Key() })
+		}
 		return
 	}
 	if ctx.Err() != nil {
@@ -338,6 +374,8 @@ func (a *Agent) adoptOne(ctx context.Context, c container.Container) {
 		err = a.serve(ctx, c, pid)
 	}
 	if g := a.guests.get(c.Key()); g != nil && err == nil {
+		g.ready.Store(true)
+		a.work.Go(func() { a.showNodesTo(ctx, g) })
 		// The agent was away when it started: what its fstab says is mounted into the running container.
 		a.work.Go(func() { a.replayOnce(ctx, g, func(string, ...any) {}) })
 	}

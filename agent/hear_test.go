@@ -33,7 +33,7 @@ func TestADeviceIsShownToWhoeverMayKnowItsVolume(t *testing.T) {
 		volume("g", c2, "prv", false, 6),
 	}}})}
 	var got []string
-	for _, n := range wantedNodes(v, b.guest1) {
+	for _, n := range wantedNodes(v, b.guest1, nil) {
 		got = append(got, fmt.Sprintf("%s=%d", n.Path, n.Minor))
 		if n.Mode != 0 || n.Major != 250 {
 			t.Errorf("%+v", n)

@@ -19,6 +19,16 @@ const holdersDeadline = 3 * time.Second
 // holders tells who keeps a volume busy: the caller's own processes by pid and command, all others as another container. mounts says
 // whether the plain mounts themselves count, or only what uses them.
 func (c *call) holders(ctx context.Context, v lvm.Volume, mounts bool) []api.Holder {
+	return c.holdersOf(ctx, v, func(h mount.Holder, g *guest) bool { return mounts || !c.agent.isPlain(h, g) })
+}
+
+// isPlain says whether a holder is nothing but a mount where the container's init, or the host's, sees it.
+func (a *Agent) isPlain(h mount.Holder, g *guest) bool {
+	return h.Kind == mount.HeldMount && a.mainNamespace(h, g)
+}
+
+// holdersOf are the holders that count.
+func (c *call) holdersOf(ctx context.Context, v lvm.Volume, counts func(h mount.Holder, g *guest) bool) []api.Holder {
 	if !v.Active || v.Major == 0 {
 		return nil
 	}
@@ -31,16 +41,18 @@ func (c *call) holders(ctx context.Context, v lvm.Volume, mounts bool) []api.Hol
 	var out []api.Holder
 	others := false
 	for _, h := range found {
+		if h.Kind == mount.HeldDevice && (h.PID == os.Getpid() || h.PID == 1) {
+			continue // ours, and where systemd keeps it for us
+		}
 		g := c.agent.guestOf(h.PID)
-		plain := h.Kind == mount.HeldMount && c.agent.mainNamespace(h, g)
-		if plain && !mounts {
+		if !counts(h, g) {
 			continue
 		}
 		if !c.asker.Admin && (g == nil || g != c.guest) {
 			others = true
 			continue
 		}
-		out = append(out, told(h, g, plain, c.asker.Admin))
+		out = append(out, told(h, g, c.agent.isPlain(h, g), c.asker.Admin))
 	}
 	if others {
 		out = append(out, api.Holder{Container: api.AnotherContainer})

@@ -284,6 +284,7 @@ func (c *call) addSnapshot(ctx context.Context, w lvm.Writer, v *View, source ca
 		return nil, api.Errorf(api.NotFound, "cannot make %s: its origin has just gone", p.Name)
 	}
 	readOnly := p.LV.ReadOnly
+	p.Raw = src.Raw // what could be written to it is in the snapshot
 	p.pool = v.pool(src.LV)
 	p.ask = policy.Ask{Volume: true, Snapshot: true, Size: int64(src.LV.Size)}
 	if e := c.admit(ctx, v, "make", p); e != nil {
@@ -403,6 +404,10 @@ func (a *Agent) retag(ctx context.Context, r *catalog.Record, deactivate bool, c
 
 // discard removes a volume for good. still is asked under the writer whether it is to go after all.
 func (a *Agent) discard(ctx context.Context, r *catalog.Record, still func(now *catalog.Record) bool) error {
+	defer a.raw.block(r.ID)()
+	if err := a.settle(ctx, r.ID); err != nil {
+		return errors.Join(lvm.ErrOpen, err)
+	}
 	return a.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
 		now, err := v.same(r)
 		if err == nil && !still(now) {

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -9,13 +11,21 @@ import (
 )
 
 // wantedNodes are the devices that a guest is to see at /dev/mf: one for each active volume that it may know, its own and the host's at
-// the top, its own first, others' below their owner. Nobody may open them: raw access is not given.
-func wantedNodes(v *View, g *guest) []mount.Node {
+// the top, its own first, others' below their owner. Who has no grant may not open them.
+func wantedNodes(v *View, g *guest, granted map[grant]bool) []mount.Node {
 	asker := g.asker()
 	top := map[string]bool{}
 	var nodes []mount.Node
 	add := func(r *catalog.Record, path string) {
-		nodes = append(nodes, mount.Node{Path: path, Major: r.LV.Major, Minor: r.LV.Minor, GID: g.box.RootGID})
+		n := mount.Node{Path: path, Major: r.LV.Major, Minor: r.LV.Minor, GID: g.box.RootGID}
+		raw := grant{g.Key(), r.ID, device{n.Major, n.Minor}, false}
+		if granted[raw] {
+			n.Mode = 0o440
+		}
+		if raw.write = true; granted[raw] {
+			n.Mode = 0o660
+		}
+		nodes = append(nodes, n)
 	}
 	for _, own := range []bool{true, false} {
 		for _, r := range v.Catalog.Records {
@@ -35,33 +45,50 @@ func wantedNodes(v *View, g *guest) []mount.Node {
 	return nodes
 }
 
-// showNodes brings /dev/mf of every guest up to the view.
-func (a *Agent) showNodes(v *View) {
+// showAll brings /dev/mf, and what may be opened there, of every guest up to what is.
+func (a *Agent) showAll(ctx context.Context) {
 	for _, g := range a.guests.list() {
-		a.showNodesTo(v, g)
+		a.showNodesTo(ctx, g)
 	}
 }
 
-func (a *Agent) showNodesTo(v *View, g *guest) {
+// showNodesTo brings /dev/mf of one guest, and what it may open raw, up to what is.
+func (a *Agent) showNodesTo(ctx context.Context, g *guest) {
 	if g.nodes == nil {
 		return
 	}
-	want := wantedNodes(v, g)
-	g.mu.Lock()
-	same := g.noded && slices.Equal(want, g.shown)
-	g.mu.Unlock()
-	if same {
+	g.showing.Lock()
+	defer g.showing.Unlock()
+	v, err := a.store.current(ctx, workAge)
+	if err != nil {
+		return // the next report tells of it
+	}
+	granted, unmarked, withheld := a.wantedGrants(v, g)
+	err = a.hold(v, granted)
+	want := wantedNodes(v, g, granted)
+	if g.settled && slices.Equal(want, g.shown) {
 		return
 	}
-	release, err := g.hold()
-	if err != nil {
+	release, gone := g.hold()
+	if gone != nil {
 		return // it has ended
 	}
 	defer release()
-	if _, err = g.nodes.Set(want); err != nil {
+	_, setErr := g.nodes.Set(want)
+	g.shown = want
+	switch {
+	case setErr != nil: // a node that is still there may be open to all: nothing is let go of
+		err = errors.Join(err, setErr)
+	case g.ready.Load():
+		err = errors.Join(err, a.rules(ctx, g, granted))
+	default:
+		withheld = withheld || !g.box.Mapped
+	}
+	if err != nil {
 		a.log.Warn("cannot show all devices at /dev/mf", "container", g.Owner, "error", err)
 	}
-	g.mu.Lock()
-	g.shown, g.noded = want, true
-	g.mu.Unlock()
+	g.settled = err == nil && !withheld
+	if len(unmarked) > 0 {
+		a.work.Go(func() { a.mark(context.WithoutCancel(ctx), unmarked) })
+	}
 }

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"lls/agent/api"
 	"lls/agent/catalog"
@@ -35,6 +38,14 @@ type Devices interface {
 	Make(ctx context.Context, path string, fs filesystem.Type) error
 	Grow(ctx context.Context, path string, fs filesystem.Type) error
 	Identify(path string) (filesystem.Identity, error)
+	// Open opens a volume's device, which must have this number.
+	Open(vg lvm.VG, name lvm.Name, major, minor uint32) (*os.File, error)
+	// Claimed says whether the device is mounted, or somebody else has it for himself.
+	Claimed(path string) bool
+	// Check looks for mistakes in a file system that nobody has mounted.
+	Check(ctx context.Context, path string, fs filesystem.Type, readOnly bool) error
+	// CutOff has all that have the device open get errors from now on.
+	CutOff(ctx context.Context, vg lvm.VG, name lvm.Name) error
 }
 
 // placeDeadline bounds a mount or an unmount, whose device may take its time.
@@ -92,8 +103,6 @@ type target struct {
 // place mounts a volume in a guest, or on the host when g is nil. It is the one path of every mount, and ends with what the mount
 // layer read back from inside.
 func (c *call) place(ctx context.Context, v *View, r *catalog.Record, at target, g *guest) (api.Mount, error) {
-	ctx, cancel := context.WithTimeout(ctx, placeDeadline)
-	defer cancel()
 	name := v.Catalog.Shown(c.asker, r)
 	wasActive := r.LV.Active
 	asker := c.asker
@@ -101,14 +110,20 @@ func (c *call) place(ctx context.Context, v *View, r *catalog.Record, at target,
 		asker.Privileged = !g.box.Mapped
 	}
 	asked := at.readOnly
-	at.readOnly = asked || r.MountsReadOnly(asker)
-	placed, err := c.tryPlace(ctx, r, at, g)
+	var placed mount.Placed
+	try := func(now *catalog.Record) (err error) {
+		ctx, cancel := context.WithTimeout(ctx, placeDeadline)
+		defer cancel()
+		at.readOnly = asked || now.MountsReadOnly(asker)
+		placed, err = c.tryPlace(ctx, now, at, g)
+		return err
+	}
+	err := c.agent.alone(ctx, r, c.progress, try)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, lvm.ErrNotFound) {
 		// The device has gone since the report: activate it and try once more, with what is there now.
 		if now, viewErr := c.agent.store.current(ctx, 0); viewErr == nil && now.Catalog.ByID(r.ID) != nil {
 			r = now.Catalog.ByID(r.ID)
-			at.readOnly = asked || r.MountsReadOnly(asker)
-			placed, err = c.tryPlace(ctx, r, at, g)
+			err = c.agent.alone(ctx, r, c.progress, try)
 		}
 	}
 	if err != nil {
@@ -198,7 +213,10 @@ func (c *call) placeError(ctx context.Context, name string, v lvm.Volume, target
 	case errors.Is(err, mount.ErrNoPlace):
 		return api.Errorf(api.NeedsAdmin, "cannot mount %s: this container has no usable /lls", name).Because(err).
 			WithHint("make /lls a plain directory of the container and restart it")
-	case errors.Is(err, mount.ErrBusy):
+	case errors.Is(err, filesystem.ErrDamaged) || errors.Is(err, unix.EUCLEAN):
+		return api.Errorf(api.Denied, "cannot mount %s: its file system is damaged", name).Because(err).
+			WithHint("take an older snapshot, or have the sysadmin repair it with e2fsck or xfs_repair")
+	case errors.Is(err, mount.ErrBusy) || errors.Is(err, lvm.ErrOpen):
 		return c.busy(ctx, "mount", name, v, true).Because(err)
 	}
 	return err
@@ -241,6 +259,9 @@ func (c *call) umount(ctx context.Context, in api.UmountRequest) ([]api.Mount, e
 			out.Container = g.Owner.Name
 		}
 		gone = append(gone, out)
+	}
+	if slices.ContainsFunc(found, func(m mountOf) bool { return m.record.Raw }) {
+		c.agent.work.Go(func() { c.agent.showAll(context.WithoutCancel(ctx)) })
 	}
 	return gone, nil
 }

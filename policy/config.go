@@ -36,6 +36,7 @@ type Pool struct {
 	Group string // the LVM volume group
 	LV    string // the thin pool in it
 	Loop  string // when set, the file that holds the group's only physical volume; the agent attaches it
+	Raw   Raw
 }
 
 // Limits bound what one container may have in one pool. 0 is no limit.
@@ -68,6 +69,10 @@ type filePool struct {
 	VG   string `toml:"vg"`
 	LV   string `toml:"lv"`
 	Loop string `toml:"loop"`
+	Raw  struct {
+		Privileged   string `toml:"privileged"`
+		Unprivileged string `toml:"unprivileged"`
+	} `toml:"raw"`
 }
 
 type fileLimits struct {
@@ -130,7 +135,7 @@ func Parse(data []byte, size SizeParser) (*Config, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Pools)) {
 		p := f.Pools[name]
-		c.Pools = append(c.Pools, Pool{Name: name, Group: p.VG, LV: p.LV, Loop: p.Loop})
+		c.Pools = append(c.Pools, Pool{Name: name, Group: p.VG, LV: p.LV, Loop: p.Loop, Raw: Raw(p.Raw)})
 	}
 	wrong = append(wrong, checkPools(c.Pools)...)
 	limits, errs := checkLimits(f.Limits, size)

@@ -38,6 +38,7 @@ const (
 	PathUndelete   = "/undelete"   // POST UndeleteRequest: Volume
 	PathPurge      = "/purge"      // POST NameRequest: Volume
 	PathGive       = "/give"       // POST GiveRequest: []Volume; sysadmin
+	PathRevoke     = "/revoke"     // POST RevokeRequest: Volume; sysadmin
 	PathReload     = "/reload"     // POST Empty: Empty; sysadmin
 	PathHookStart  = "/hook/start" // POST HookStart: HookAnswer; the LXC hook
 )
@@ -174,6 +175,12 @@ type SetRequest struct {
 // NameRequest names one volume.
 type NameRequest struct {
 	Name string `json:"name"`
+}
+
+// RevokeRequest asks who has a volume's device open without a right to it. Force cuts them off.
+type RevokeRequest struct {
+	Name  string `json:"name"`
+	Force bool   `json:"force,omitempty"`
 }
 
 // UndeleteRequest brings a volume back from the trash.

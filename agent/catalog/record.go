@@ -42,6 +42,7 @@ type Record struct {
 	Origin  ID     // of the volume it is a snapshot of, which may be gone
 	FS      string
 	Growing bool // its file system is still to be grown to the volume's size
+	Raw     bool // a container could write to its device, or to that of the volume it came from
 	LV      lvm.Volume
 }
 
@@ -56,6 +57,7 @@ const (
 	tagOrigin  = "lls.p=" // the origin's id
 	tagFS      = "lls.f=" // ext4 or xfs
 	tagGrowing = "lls.g"  // present while its file system is being grown
+	tagRaw     = "lls.r"  // present from the first raw access that allowed writing, for good
 	prefix     = "lls."
 )
 
@@ -92,6 +94,9 @@ func (r *Record) Tags() []lvm.Tag {
 	}
 	if r.Growing {
 		tags = append(tags, tagGrowing)
+	}
+	if r.Raw {
+		tags = append(tags, tagRaw)
 	}
 	return tags
 }
@@ -172,6 +177,8 @@ func (r *Record) read(tag string) (key string, err error) {
 		r.FS = value
 	case tagGrowing:
 		r.Growing = true
+	case tagRaw:
+		r.Raw = true
 	}
 	return key, err // a key of a later version is left alone
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/lxc/go-lxc"
 
@@ -100,38 +101,62 @@ func find(p Path, base string) (Container, error) {
 
 // Init asks liblxc for the init process of a running container. Errors are ErrNotRunning, ErrSilent, or ctx's. It must not be called
 // while the container's start-host hook runs: its monitor does not answer then.
-func (h *Host) Init(ctx context.Context, c Container) (int, error) {
+func (h *Host) Init(ctx context.Context, c Container) (pid int, err error) {
+	found := make(chan int, 1)
+	err = h.ask(ctx, c, func(lc *lxc.Container) error {
+		found <- lc.InitPid()
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("cannot ask for the init of container %s: %w", c.Base, err)
+	}
+	if pid = <-found; pid < 1 {
+		return 0, ErrNotRunning
+	}
+	return pid, nil
+}
+
+// SetDevice gives a running privileged container a rule of the device cgroup, such as "b 253:7 rw", or takes the very same back. What
+// holds for Init holds here. An unprivileged container must not be given any: it has no rules, and the first closes all other devices.
+func (h *Host) SetDevice(ctx context.Context, c Container, allow bool, rule string) error {
+	key := "devices.deny"
+	if allow {
+		key = "devices.allow"
+	}
+	ctx, cancel := context.WithTimeout(ctx, ruleDeadline)
+	defer cancel()
+	if err := h.ask(ctx, c, func(lc *lxc.Container) error { return lc.SetCgroupItem(key, rule) }); err != nil {
+		return fmt.Errorf("cannot set %s of container %s: %w", key, c.Base, err)
+	}
+	return nil
+}
+
+// ruleDeadline is how long a monitor may take to change a rule.
+const ruleDeadline = 10 * time.Second
+
+// ask calls into liblxc, which may never return: then it is ErrSilent.
+func (h *Host) ask(ctx context.Context, c Container, do func(*lxc.Container) error) error {
 	select {
 	case h.silent <- struct{}{}:
 	default:
-		return 0, fmt.Errorf("cannot ask for the init of container %s: too many questions hang: %w", c.Base, ErrSilent)
-	}
-	type answer struct {
-		pid int
-		err error
+		return fmt.Errorf("too many questions hang: %w", ErrSilent)
 	}
 	// The goroutine outlives a caller who gives up; h.silent counts it until liblxc returns.
-	done := make(chan answer, 1)
+	done := make(chan error, 1)
 	go func() {
 		defer func() { <-h.silent }()
 		lc, err := lxc.NewContainer(c.Base, c.Dir)
 		if err != nil {
-			done <- answer{0, err}
+			done <- err
 			return
 		}
 		defer func() { _ = lc.Release() }()
-		done <- answer{lc.InitPid(), nil}
+		done <- do(lc)
 	}()
 	select {
 	case <-ctx.Done():
-		return 0, fmt.Errorf("cannot ask for the init of container %s: %w: %w", c.Base, ErrSilent, ctx.Err())
-	case a := <-done:
-		if a.err != nil {
-			return 0, fmt.Errorf("cannot ask for the init of container %s: %w", c.Base, a.err)
-		}
-		if a.pid < 1 {
-			return 0, ErrNotRunning
-		}
-		return a.pid, nil
+		return fmt.Errorf("%w: %w", ErrSilent, ctx.Err())
+	case err := <-done:
+		return err
 	}
 }

@@ -214,7 +214,7 @@ func (s *setter) clear(dir *os.File, wanted func(name string, dir bool) bool) {
 		if err == nil && wanted(name, st.Mode&unix.S_IFMT == unix.S_IFDIR) {
 			continue
 		}
-		if s.keep(fmt.Sprintf("remove %q", name), s.discard(dir, name)) {
+		if s.keep(fmt.Sprintf("remove %q", name), errors.Join(shut(dir, name), s.discard(dir, name))) {
 			s.changed = true
 		}
 	}
@@ -234,7 +234,10 @@ func (s *setter) fill(dir *os.File, nodes directory) {
 // put makes a node in place of whatever has its name.
 func (s *setter) put(dir *os.File, name string, node Node) error {
 	tmp := ".new-" + rand.Text()
-	err := node.make(dir, tmp)
+	err := shut(dir, name)
+	if err == nil {
+		err = node.make(dir, tmp)
+	}
 	if err == nil {
 		err = s.rename(dir, tmp, name)
 	}
@@ -244,6 +247,44 @@ func (s *setter) put(dir *os.File, name string, node Node) error {
 	}
 	if !node.at(dir, name) {
 		return errors.New("somebody changed it at once")
+	}
+	return nil
+}
+
+// shut lets nobody open a node any more that is about to go. A container's root can have mounted it elsewhere: there it stays, with the
+// mode that it has. What is below a directory is shut as well.
+func shut(dir *os.File, name string) error {
+	f, err := openAt(dir, name, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return err
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFBLK:
+		if st.Mode&0o777 == 0 {
+			return nil
+		}
+		return unix.Chmod("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), 0)
+	case unix.S_IFDIR:
+		list, err := openAt(f, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return err
+		}
+		defer list.Close()
+		names, err := list.Readdirnames(-1)
+		for _, below := range names {
+			if name != inside.StagingDir {
+				err = errors.Join(err, shut(list, below))
+			}
+		}
+		return err
 	}
 	return nil
 }

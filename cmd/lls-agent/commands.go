@@ -146,3 +146,29 @@ func give() cli.Command {
 		},
 	}
 }
+
+func revoke() cli.Command {
+	return cli.Command{
+		Name: "revoke", Operands: "NAME", Min: 1, Max: 1,
+		Short: "see who still has a device open raw that may not any more",
+		Flags: []cli.Flag{{Name: "force", Help: "have them get errors from now on"}},
+		Examples: []cli.Example{
+			{Line: "revoke web1/db", Does: "after it was deleted, hidden or set to access none"},
+			{Line: "revoke web1/db --force", Does: "cut them off"},
+		},
+		Run: func(ctx context.Context, c *cli.Call) error {
+			var v api.Volume
+			if err := c.Post(ctx, api.PathRevoke, api.RevokeRequest{Name: c.Operand(0), Force: c.Has("force")}, &v); err != nil {
+				return err
+			}
+			if len(v.Holders) == 0 {
+				return c.Show(v, "nobody has "+v.Name+" open raw who may not")
+			}
+			line := v.Name + " is still open raw:"
+			if c.Has("force") {
+				line = v.Name + " was open raw, and gives errors now:"
+			}
+			return c.Show(v, append([]string{line}, cli.Holders(v.Holders)...)...)
+		},
+	}
+}

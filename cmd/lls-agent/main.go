@@ -18,7 +18,7 @@ func program() *cli.Program {
 	return &cli.Program{
 		Name: "lls-agent", Version: version, Socket: api.AdminSocket,
 		Short:    "the daemon of LLS, and the sysadmin's commands to it",
-		Commands: append(commands, give()),
+		Commands: append(commands, give(), revoke()),
 		Examples: []cli.Example{
 			{Line: "init --device /dev/sdb", Does: "make a pool on an empty disk"},
 			{Line: "create genomes --size 2T", Does: "make a dataset"},

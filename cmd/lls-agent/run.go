@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 	"lls/agent/catalog"
 	"lls/agent/container"
 	"lls/agent/event/bus"
+	"lls/agent/fdstore"
 	"lls/agent/mount"
 	"lls/agent/setup"
 	"lls/internal/run"
@@ -76,6 +76,7 @@ func daemon(ctx context.Context, config string, log *slog.Logger) error {
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 
+	systemd := fdstore.New()
 	runner := run.New()
 	watcher := bus.NewWatcher(bus.Options{Version: version, Log: log})
 	a, err := agent.New(agent.Options{
@@ -88,6 +89,7 @@ func daemon(ctx context.Context, config string, log *slog.Logger) error {
 		Containers: container.NewHost(),
 		Loops:      setup.Loops{Run: runner},
 		Bus:        bus.NewPublisher(bus.Options{Version: version, Log: log}),
+		Keeper:     systemd,
 		Sources:    sources(watcher),
 		Release:    watcher.Release,
 	})
@@ -95,7 +97,7 @@ func daemon(ctx context.Context, config string, log *slog.Logger) error {
 		return err
 	}
 	return a.Run(ctx, func() {
-		if err := notify("READY=1"); err != nil {
+		if err := systemd.Notify("READY=1"); err != nil {
 			log.Warn("cannot tell systemd that we are ready", "error", err)
 		}
 		log.Info("ready", "version", version)
@@ -113,19 +115,4 @@ func lockFile(path string) (*os.File, error) {
 		return nil, fmt.Errorf("another agent runs: %w", err)
 	}
 	return f, nil
-}
-
-// notify tells systemd of the service's state, as sd_notify(3) has it; without systemd it does nothing.
-func notify(state string) error {
-	name := os.Getenv("NOTIFY_SOCKET")
-	if name == "" {
-		return nil
-	}
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }()
-	_, err = conn.Write([]byte(state))
-	return err
 }

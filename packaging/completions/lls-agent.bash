@@ -43,11 +43,12 @@ _lls_agent() {
     undelete) words="--as --json --help" ;;
     purge) words="--yes --json --help" ;;
     give) words="--json --help" ;;
-    "") words="init run reload status containers list info usage watch create snapshot mount umount replay resize set delete undelete purge give help --help --version" ;;
+    revoke) words="--force --json --help" ;;
+    "") words="init run reload status containers list info usage watch create snapshot mount umount replay resize set delete undelete purge give revoke help --help --version" ;;
     esac
     if [[ $cur != -* ]]; then
         case $cmd in
-        info|snapshot|mount|umount|resize|set|delete|undelete|purge)
+        info|snapshot|mount|umount|resize|set|delete|undelete|purge|revoke)
             words=$(lls-agent list --all --json 2>/dev/null | sed -n 's/^    "name": "\([A-Za-z0-9_.+#/-]*\)",$/\1/p') ;;
         esac
     fi

@@ -30,6 +30,7 @@ _lls_agent() {
         'undelete:bring a volume back from the trash'
         'purge:destroy a volume of the trash for ever'
         'give:hand every volume of one owner to another'
+        'revoke:see who still has a device open raw that may not any more'
     )
     if ((CURRENT == 2)); then
         _describe -t commands command commands
@@ -150,6 +151,12 @@ _lls_agent() {
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' '*: :' ;;
+    revoke)
+        _arguments \
+            '--force[have them get errors from now on]' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_agent_volumes' '*: :' ;;
     esac
 }
 

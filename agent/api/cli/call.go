@@ -173,9 +173,7 @@ func (c *Call) Report(err error) int {
 		return status
 	}
 	lines := []string{c.program.Name + ": " + Clean(e.Message)}
-	for _, h := range e.Holders {
-		lines = append(lines, "  held by "+Clean(holder(h)))
-	}
+	lines = append(lines, Holders(e.Holders)...)
 	if hint != "" {
 		lines = append(lines, "hint: "+Clean(hint))
 	}
@@ -196,4 +194,13 @@ func (c *Call) hint(e *api.Error) string {
 		}
 	}
 	return strings.Replace(hint, ": lls ", ": "+c.program.Name+" ", 1)
+}
+
+// Holders are lines that say who has something open.
+func Holders(all []api.Holder) []string {
+	var lines []string
+	for _, h := range all {
+		lines = append(lines, "  held by "+Clean(holder(h)))
+	}
+	return lines
 }

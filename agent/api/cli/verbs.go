@@ -184,7 +184,7 @@ func set() Command {
 			}, &v); err != nil {
 				return err
 			}
-			return c.Show(v, v.Name+" is "+v.Visibility+" now"+others(v))
+			return c.Show(v, append([]string{v.Name + " is " + v.Visibility + " now" + others(v)}, Holders(v.Holders)...)...)
 		},
 	}
 }
@@ -231,7 +231,7 @@ func remove() Command {
 					if v.Expires != nil {
 						line += " until " + date(*v.Expires, c.Now())
 					}
-					_ = c.Show(nil, line+"; to have it back: "+c.Hint("undelete", v.Name))
+					_ = c.Show(nil, append([]string{line + "; to have it back: " + c.Hint("undelete", v.Name)}, Holders(v.Holders)...)...)
 				}
 			}
 			if c.json {

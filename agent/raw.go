@@ -1,0 +1,386 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"lls/agent/api"
+	"lls/agent/catalog"
+	"lls/agent/filesystem"
+	"lls/lvm"
+	"lls/policy"
+)
+
+// Keeper keeps files open while the agent is not there; systemd's is the real one.
+type Keeper interface {
+	// Kept are the files that an earlier agent kept, by name. They are the caller's.
+	Kept() map[string][]*os.File
+	Keep(name string, f *os.File) error
+	Forget(name string) error
+}
+
+// A grant is a container's right to open a device raw. Its file keeps the device, and so its number, from being used again before the
+// grant is taken back for certain: a node or a device rule that is still there must never lead to somebody else's volume.
+type grant struct {
+	key    string // of the container
+	id     catalog.ID
+	device device
+	write  bool
+}
+
+// name is what the grant's file is kept under. After a restart it is all there is to know of what was granted.
+func (g grant) name() string {
+	access := "r"
+	if g.write {
+		access = "rw"
+	}
+	return fmt.Sprintf("raw-%s-%s-%s-%d-%d", g.key, g.id, access, g.device.major, g.device.minor)
+}
+
+// rule is the grant in the words of the device cgroup.
+func (g grant) rule() string {
+	access := "r"
+	if g.write {
+		access = "rw"
+	}
+	return fmt.Sprintf("b %d:%d %s", g.device.major, g.device.minor, access)
+}
+
+func parseGrant(name string, f *os.File) (grant, error) {
+	part := strings.Split(name, "-")
+	var st unix.Stat_t
+	err := unix.Fstat(int(f.Fd()), &st)
+	if err != nil {
+		return grant{}, err
+	}
+	if len(part) == 6 {
+		g := grant{part[1], catalog.ID(part[2]), device{unix.Major(st.Rdev), unix.Minor(st.Rdev)}, part[3] == "rw"}
+		if st.Mode&unix.S_IFMT == unix.S_IFBLK && g.name() == name {
+			return g, nil
+		}
+	}
+	return grant{}, fmt.Errorf("cannot tell what the kept file %q is", name)
+}
+
+// rawAccess is what containers may do raw at the moment.
+type rawAccess struct {
+	keeper Keeper
+
+	mu      sync.Mutex
+	grants  map[grant]*os.File
+	blocked map[catalog.ID]int // nobody may open these raw
+}
+
+// newRaw takes over what an earlier agent granted. What is not wanted any more is taken back when its container is looked at.
+func newRaw(k Keeper) (*rawAccess, error) {
+	r := &rawAccess{keeper: k, grants: map[grant]*os.File{}, blocked: map[catalog.ID]int{}}
+	var errs []error
+	for name, files := range k.Kept() {
+		for _, f := range files {
+			g, err := parseGrant(name, f)
+			if err != nil || r.grants[g] != nil {
+				errs = append(errs, err, f.Close())
+				continue
+			}
+			r.grants[g] = f
+		}
+	}
+	return r, errors.Join(errs...)
+}
+
+// of are the grants that a function picks, in a fixed order.
+func (r *rawAccess) of(pick func(grant) bool) []grant {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.SortedFunc(func(yield func(grant) bool) {
+		for g := range r.grants {
+			if pick(g) && !yield(g) {
+				return
+			}
+		}
+	}, func(a, b grant) int { return strings.Compare(a.name()+a.rule(), b.name()+b.rule()) })
+}
+
+// block lets nobody open a volume raw from now on, until the result is called. What is granted stays so until settle.
+func (r *rawAccess) block(id catalog.ID) (unblock func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.blocked[id]++
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.blocked[id]--; r.blocked[id] == 0 {
+			delete(r.blocked, id)
+		}
+	}
+}
+
+var errBlocked = errors.New("it is about to be used otherwise")
+
+// add notes a grant that is about to be made, whose device f is.
+func (r *rawAccess) add(g grant, f *os.File) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.blocked[g.id] > 0 {
+		return errBlocked
+	}
+	if err := r.keeper.Keep(g.name(), f); err != nil {
+		return err
+	}
+	r.grants[g] = f
+	return nil
+}
+
+// forget is for a grant that was taken back for certain.
+func (r *rawAccess) forget(g grant) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.grants[g]
+	if f == nil {
+		return nil
+	}
+	delete(r.grants, g)
+	return errors.Join(r.keeper.Forget(g.name()), f.Close())
+}
+
+func (r *rawAccess) isBlocked(id catalog.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.blocked[id] > 0
+}
+
+// rawRight is what a guest may do with a volume's device: policy.RawNone, RawRead or RawWrite. What its owner lets nobody mount, or only
+// read, nobody else reads, or writes, raw either.
+func rawRight(cfg *policy.Config, v *View, r *catalog.Record, g *guest) string {
+	rules := cfg.Rules(v.pool(r.LV).Name, g.Owner.Name, string(r.Name)).Raw
+	right := rules.Privileged
+	if g.box.Mapped {
+		right = rules.Unprivileged
+	}
+	asker := g.asker()
+	foreign := r.Owner != asker.Owner
+	switch {
+	case right != policy.RawRead && right != policy.RawWrite, r.State != catalog.Live, !r.Known(asker), foreign && r.Access == api.AccessNone:
+		return policy.RawNone
+	case r.LV.ReadOnly, foreign && r.Access != api.AccessRW:
+		return policy.RawRead
+	}
+	return right
+}
+
+// wantedGrants are the grants that a guest is to have. A device that it may write to and that is mounted is nobody's to open raw, as
+// a file system that changes below the kernel can take the host down; withheld says that there is one. Volumes that are to be marked as
+// written to before that are in unmarked.
+func (a *Agent) wantedGrants(v *View, g *guest) (want map[grant]bool, unmarked []*catalog.Record, withheld bool) {
+	cfg := a.config()
+	want = map[grant]bool{}
+	for _, r := range v.Catalog.Records {
+		if !r.LV.Active || r.LV.Major == 0 {
+			continue
+		}
+		right := rawRight(cfg, v, r, g)
+		if right == policy.RawNone {
+			continue
+		}
+		now := grant{g.Key(), r.ID, device{r.LV.Major, r.LV.Minor}, right == policy.RawWrite}
+		switch {
+		case a.raw.isBlocked(r.ID):
+			withheld = true
+		case !now.write || a.raw.has(now):
+			want[now] = true
+		case !r.Raw:
+			unmarked = append(unmarked, r)
+		case a.devices.Claimed(a.store.lvm.Device(r.LV.VG, r.LV.Name)):
+			withheld = true
+		default:
+			want[now] = true
+		}
+	}
+	return want, unmarked, withheld
+}
+
+func (r *rawAccess) has(g grant) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.grants[g] != nil
+}
+
+// hold opens the devices of the grants that are new, and leaves out those that cannot be had.
+func (a *Agent) hold(v *View, want map[grant]bool) (err error) {
+	for g := range maps.Keys(want) {
+		if a.raw.has(g) {
+			continue
+		}
+		r := v.Catalog.ByID(g.id)
+		f, openErr := a.devices.Open(r.LV.VG, r.LV.Name, g.device.major, g.device.minor)
+		if openErr == nil {
+			if openErr = a.raw.add(g, f); openErr != nil {
+				openErr = errors.Join(openErr, f.Close())
+			}
+		}
+		if openErr != nil {
+			delete(want, g)
+			if !errors.Is(openErr, errBlocked) {
+				err = errors.Join(err, fmt.Errorf("cannot give raw access to %s: %w", r.LV.Name, openErr))
+			}
+		}
+	}
+	return err
+}
+
+// rules brings a privileged guest's device rules up to its grants, and lets go of what was taken back. An unprivileged container has none,
+// and must not be given one: it would close all its other devices.
+func (a *Agent) rules(ctx context.Context, g *guest, want map[grant]bool) (err error) {
+	mine := a.raw.of(func(x grant) bool { return x.key == g.Key() })
+	for _, x := range mine {
+		if want[x] {
+			continue
+		}
+		if !g.box.Mapped {
+			if denyErr := a.containers.SetDevice(ctx, g.Container, false, x.rule()); denyErr != nil {
+				err = errors.Join(err, denyErr)
+				continue // the device stays ours, so that its number is not used again
+			}
+		}
+		err = errors.Join(err, a.raw.forget(x))
+	}
+	for _, x := range mine {
+		if want[x] && !g.box.Mapped {
+			err = errors.Join(err, a.containers.SetDevice(ctx, g.Container, true, x.rule()))
+		}
+	}
+	return err
+}
+
+// errGranted means that a right to open a volume raw could not be taken back.
+var errGranted = errors.New("a container may still open it raw")
+
+// settle takes back what guests may do raw with a volume, after block or a change of it.
+func (a *Agent) settle(ctx context.Context, id catalog.ID) error {
+	granted := func() []grant { return a.raw.of(func(x grant) bool { return x.id == id }) }
+	for _, x := range granted() {
+		if g := a.guests.get(x.key); g != nil {
+			a.showNodesTo(ctx, g)
+		}
+	}
+	v, err := a.store.current(ctx, workAge)
+	if err != nil {
+		return err
+	}
+	cfg, r := a.config(), v.Catalog.ByID(id)
+	for _, x := range granted() {
+		g := a.guests.get(x.key)
+		if g == nil || r == nil || a.raw.isBlocked(id) || rawRight(cfg, v, r, g) == policy.RawNone {
+			return errGranted
+		}
+	}
+	return nil
+}
+
+// alone runs do while nobody can open the volume's device raw. A device that could be written to is made anew for it, which shows that
+// nobody has it open, and its file system is checked before the kernel gets to see it. progress tells whoever waits.
+func (a *Agent) alone(ctx context.Context, r *catalog.Record, progress func(string, ...any), do func(r *catalog.Record) error) error {
+	unblock := a.raw.block(r.ID)
+	defer func() {
+		unblock()
+		if r.Raw {
+			a.work.Go(func() { a.showAll(context.WithoutCancel(ctx)) })
+		}
+	}()
+	v, err := a.store.current(ctx, workAge)
+	if err != nil {
+		return err
+	}
+	if now := v.Catalog.ByID(r.ID); now != nil {
+		r = now // it may have been marked a moment ago
+	}
+	if !r.Raw {
+		return do(r)
+	}
+	if err := a.settle(ctx, r.ID); err != nil {
+		return errors.Join(lvm.ErrOpen, err)
+	}
+	path := a.store.lvm.Device(r.LV.VG, r.LV.Name)
+	if r.LV.Active && a.devices.Claimed(path) {
+		return do(r) // it is mounted, and was checked then
+	}
+	if r, err = a.renew(ctx, r); err != nil {
+		return err
+	}
+	progress("checking the file system")
+	if err := a.devices.Check(ctx, path, filesystem.Type(r.FS), r.LV.ReadOnly); err != nil {
+		return err
+	}
+	return do(r)
+}
+
+// renew takes a volume's device away and makes it anew: lvm.ErrOpen when somebody has it open.
+func (a *Agent) renew(ctx context.Context, r *catalog.Record) (*catalog.Record, error) {
+	now := *r
+	err := a.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
+		if err := w.Deactivate(ctx, r.LV.Name); err != nil {
+			return nil, err
+		}
+		if err := w.Activate(ctx, r.LV.Name); err != nil {
+			return nil, err
+		}
+		major, minor, err := a.devices.Number(r.LV.VG, r.LV.Name)
+		now.LV.Active, now.LV.Major, now.LV.Minor = true, major, minor
+		return changed(r.LV.Name, func(v *lvm.Volume) { v.Active, v.Major, v.Minor = true, major, minor }), err
+	})
+	return &now, err
+}
+
+// mark notes on volumes that they can be written to from now on, and their snapshots too.
+func (a *Agent) mark(ctx context.Context, records []*catalog.Record) {
+	for _, r := range records {
+		_, err := a.retag(ctx, r, false, func(to *catalog.Record, _ *View) error {
+			to.Raw = true
+			return nil
+		})
+		if err != nil {
+			a.log.Warn("cannot mark a volume as written to raw, so nobody may", "volume", r.LV.Name, "error", err)
+		}
+	}
+}
+
+// wake makes the devices of volumes appear that a running container owns and may open raw: it has no other way to ask for them.
+func (a *Agent) wake(ctx context.Context, v *View, failed map[catalog.ID]bool) {
+	cfg := a.config()
+	due := map[lvm.VG][]lvm.Name{}
+	for _, g := range a.guests.list() {
+		for _, r := range v.Catalog.Records {
+			if r.Owner == g.Owner && !r.LV.Active && !failed[r.ID] && rawRight(cfg, v, r, g) != policy.RawNone && !a.raw.isBlocked(r.ID) {
+				due[r.LV.VG] = append(due[r.LV.VG], r.LV.Name)
+				failed[r.ID] = true // until it was seen active: what cannot be activated is not tried for ever
+			}
+		}
+	}
+	for _, r := range v.Catalog.Records {
+		if r.LV.Active {
+			delete(failed, r.ID)
+		}
+	}
+	for vg, names := range due {
+		if err := a.activate(ctx, vg, names...); err != nil {
+			a.log.Warn("cannot activate volumes for raw access", "vg", vg, "error", err)
+		}
+	}
+}
+
+// letGo forgets the grants of containers that have ended: with their monitor went their rules.
+func (a *Agent) letGo(ended func(key string) bool) {
+	for _, x := range a.raw.of(func(x grant) bool { return ended(x.key) }) {
+		if err := a.raw.forget(x); err != nil {
+			a.log.Warn("cannot let go of a device", "volume", x.id, "error", err)
+		}
+	}
+}

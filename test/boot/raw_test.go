@@ -1,0 +1,204 @@
+package boot
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"lls/test/kit"
+)
+
+// raw lets containers of both kinds do something with devices, until the test ends.
+func raw(t *testing.T, right string) {
+	t.Helper()
+	kit.WithConfig(t, "\n[pools.main.raw]\nprivileged = \""+right+"\"\nunprivileged = \""+right+"\"\n")
+}
+
+// reads says whether the container's root can open and read a device.
+func reads(t *testing.T, c *kit.Container, path string) bool {
+	t.Helper()
+	return c.Exec(t, "dd", "if="+path, "of=/dev/null", "bs=4096", "count=1").Exit == 0
+}
+
+// writes says whether it can write to its end, where no test has anything.
+func writes(t *testing.T, c *kit.Container, path string) bool {
+	t.Helper()
+	return c.Exec(t, "sh", "-c", "echo mark | dd of="+path+" bs=4096 seek=16000 conv=notrunc").Exit == 0
+}
+
+// may waits until what a container can do with a device is this, of "", "r" and "rw".
+func may(t *testing.T, c *kit.Container, path, want string) {
+	t.Helper()
+	var got string
+	end := time.Now().Add(20 * time.Second) // the reconciliation is the slowest way for a right to come back
+	for {
+		got = ""
+		if reads(t, c, path) {
+			got = "r"
+		}
+		if writes(t, c, path) {
+			got += "w"
+		}
+		if got == want {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("container %s may %q with %s, want %q", c.Name, got, path, want)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	c.Sh(t, "echo x >/dev/null; dd if=/dev/zero of=/dev/null count=1; test -c /dev/null")
+}
+
+// TestNoRawAccess shows that a device at /dev/mf is for nobody to open, unless the configuration says so.
+func TestNoRawAccess(t *testing.T) {
+	kinds(t, func(t *testing.T, c *kit.Container) {
+		own(t, c, "closed")
+		t.Cleanup(func() { c.LLS(t, "purge", "closed", "--yes") })
+		c.Do(t, "mount", "closed", "/mnt")
+		defer c.LLS(t, "umount", "closed")
+		if reads(t, c, "/dev/mf/closed") || writes(t, c, "/dev/mf/closed") {
+			t.Error("the device can be opened")
+		}
+	})
+}
+
+// TestRawAccess gives containers devices and takes them back: by configuration, by mounting, by hiding, by deleting.
+func TestRawAccess(t *testing.T) {
+	kinds(t, func(t *testing.T, c *kit.Container) {
+		own(t, c, "open")
+		t.Cleanup(func() { c.LLS(t, "umount", "open"); c.LLS(t, "purge", "open", "--yes") })
+		const node = "/dev/mf/open"
+		t.Run("read and write", func(t *testing.T) {
+			raw(t, "rw")
+			may(t, c, node, "rw")
+			if tags := kit.FindLV(t, c.Name, "open").TagList; !strings.Contains(tags, "lls.r") {
+				t.Errorf("it is not marked as written to: %s", tags)
+			}
+		})
+		may(t, c, node, "")
+		t.Run("read", func(t *testing.T) {
+			raw(t, "ro")
+			may(t, c, node, "r")
+		})
+		raw(t, "rw")
+		may(t, c, node, "rw")
+		t.Run("not while it is mounted", func(t *testing.T) {
+			c.Do(t, "mount", "open", "/mnt")
+			may(t, c, node, "")
+			c.Do(t, "umount", "open")
+			may(t, c, node, "rw")
+		})
+		t.Run("not mounted while it is open", func(t *testing.T) {
+			pid := c.Background(t, "exec sleep 300 3<>"+node)
+			c.LLS(t, "mount", "open", "/mnt").WantError(t, 11, "in use")
+			may(t, c, node, "rw")
+			c.Must(t, "kill", "-9", pid)
+			c.Do(t, "mount", "open", "/mnt")
+			c.Do(t, "umount", "open")
+			may(t, c, node, "rw")
+		})
+		t.Run("damaged", func(t *testing.T) {
+			c.Sh(t, "dd if="+node+" of=/root/saved bs=65536 count=128")
+			c.Sh(t, "dd if=/dev/urandom of="+node+" bs=4096 seek=1 count=200 conv=notrunc")
+			c.LLS(t, "mount", "open", "/mnt").WantError(t, 12, "damaged")
+			c.Do(t, "snapshot", "open", "copy")
+			defer c.LLS(t, "purge", "copy", "--yes")
+			c.LLS(t, "mount", "copy", "/mnt").WantError(t, 12, "damaged")
+			may(t, c, node, "rw")
+			c.Sh(t, "dd if=/root/saved of="+node+" bs=65536 conv=notrunc")
+			c.Do(t, "mount", "open", "/mnt")
+			c.Do(t, "umount", "open")
+			may(t, c, node, "rw")
+		})
+		t.Run("over a crash of the agent", func(t *testing.T) {
+			kit.KillAgent(t)
+			if n := kit.Must(t, "systemctl", "show", "-p", "NFileDescriptorStore", "--value", kit.Unit); n == "0" {
+				t.Error("systemd keeps no device")
+			}
+			may(t, c, node, "rw")
+		})
+		t.Run("after it is deleted", func(t *testing.T) { afterDelete(t, c, "open") })
+	})
+}
+
+// afterDelete deletes a volume whose device the container has open, and has mounted elsewhere, and looks what it can still do.
+func afterDelete(t *testing.T, c *kit.Container, name string) {
+	t.Helper()
+	node := "/dev/mf/" + name
+	number := kit.FindLV(t, c.Name, name)
+	c.Sh(t, "touch /run/kept && mount --bind "+node+" /run/kept")
+	t.Cleanup(func() { c.Exec(t, "umount", "/run/kept") })
+	kept := []string{"/run/kept"}
+	if c.Privileged {
+		c.Must(t, "mknod", "/run/made", "b", number.Major, number.Minor)
+		t.Cleanup(func() { c.Exec(t, "rm", "/run/made") })
+		kept = append(kept, "/run/made")
+	}
+	for _, path := range kept {
+		may(t, c, path, "rw")
+	}
+	// It reads a block whenever it is told to, from what it has open.
+	reader := c.Background(t, "exec 3<"+node+"; while sleep 0.2; do dd bs=4096 count=1 iflag=direct <&3 >/dev/null 2>/run/said || touch /run/failed; done")
+	r := c.LLS(t, "delete", name).Want(t, 0)
+	if !strings.Contains(r.Stdout, "held by") {
+		t.Errorf("the answer does not say who has it open: %s", r)
+	}
+	none := func() {
+		t.Helper()
+		for _, path := range append(kept, node) {
+			if reads(t, c, path) || writes(t, c, path) {
+				t.Errorf("%s can still be opened", path)
+			}
+		}
+	}
+	none()
+	if r := kit.Agent(t, "revoke", c.Name+"/"+name).Want(t, 0); !strings.Contains(r.Stdout, c.Name) {
+		t.Errorf("the sysadmin does not see who has it open: %s", r)
+	}
+	if c.Exec(t, "test", "-e", "/run/failed").Exit == 0 {
+		t.Error("what was open before was cut off without force")
+	}
+	kit.Agent(t, "revoke", c.Name+"/"+name, "--force").Want(t, 0)
+	kit.Eventually(t, 10*time.Second, "reading fails", func() bool { return c.Exec(t, "test", "-e", "/run/failed").Exit == 0 })
+	c.Must(t, "rm", "-f", "/run/failed")
+	c.Must(t, "kill", "-9", reader)
+	kit.Eventually(t, 20*time.Second, name+" can be purged", func() bool { return c.LLS(t, "purge", name, "--yes").Exit == 0 })
+	for _, v := range []string{"n1", "n2", "n3"} { // one of them gets the device's number
+		other.Do(t, "create", v, "--size", "64M", "--mount", "/mnt")
+		none()
+		other.Do(t, "umount", v)
+	}
+	reused := false
+	for _, v := range kit.LVs(t) {
+		reused = reused || v.Device() == number.Device()
+	}
+	if !reused {
+		t.Error("no volume got the device's number, so nothing was shown")
+	}
+	none()
+	for _, v := range []string{"n1", "n2", "n3"} {
+		other.Do(t, "purge", v, "--yes")
+	}
+}
+
+// TestRawAccessOfOthers shows that what others may do with a device follows its visibility and access.
+func TestRawAccessOfOthers(t *testing.T) {
+	kinds(t, func(t *testing.T, c *kit.Container) {
+		raw(t, "rw")
+		other.Do(t, "create", "lent", "--size", "64M", "--visible")
+		t.Cleanup(func() { other.LLS(t, "purge", "lent", "--yes") })
+		other.Do(t, "set", "lent", "--access", "rw")
+		const node = "/dev/mf/other/lent"
+		may(t, c, node, "rw")
+		for _, step := range []struct{ set, to, want string }{
+			{"access", "none", ""}, {"access", "ro", "r"}, {"access", "rw", "rw"}, {"visibility", "hidden", ""}, {"visibility", "visible", "rw"},
+		} {
+			other.Do(t, "set", "lent", "--"+step.set, step.to)
+			if step.want != "rw" && writes(t, c, node) {
+				t.Errorf("--%s %s: it can still be written to", step.set, step.to)
+			}
+			may(t, c, node, step.want)
+		}
+	})
+}
