@@ -41,8 +41,12 @@ type Record struct {
 	Access  string // rw, ro or none: for others, when it is visible
 	Origin  ID     // of the volume it is a snapshot of, which may be gone
 	FS      string
-	Growing bool // its file system is still to be grown to the volume's size
-	Raw     bool // a container could write to its device, or to that of the volume it came from
+	Growing bool      // its file system is still to be grown to the volume's size
+	Raw     bool      // a container could write to its device, or to that of the volume it came from
+	Lease   time.Time // until which it is kept, whatever the policy says; zero: no lease. Whole seconds
+	Forever bool      // a lease without an end
+	GrowTo  int64     // bytes to which it grows by itself; 0: it does not
+	NextID  ID        // of the volume that a refresh put in its place
 	LV      lvm.Volume
 }
 
@@ -57,9 +61,15 @@ const (
 	tagOrigin  = "lls.p=" // the origin's id
 	tagFS      = "lls.f=" // ext4 or xfs
 	tagGrowing = "lls.g"  // present while its file system is being grown
+	tagLease   = "lls.l=" // never, or UNIXTIME
+	tagGrowTo  = "lls.u=" // bytes
+	tagNext    = "lls.x=" // the id of what a refresh put in its place
 	tagRaw     = "lls.r"  // present from the first raw access that allowed writing, for good
 	prefix     = "lls."
 )
+
+// forever is the value of a lease without an end.
+const forever = "never"
 
 // PoolTag is the tag of a thin pool that LLS may make volumes in.
 func PoolTag(pool string) lvm.Tag { return lvm.Tag("lls.pool=" + pool) }
@@ -97,6 +107,18 @@ func (r *Record) Tags() []lvm.Tag {
 	}
 	if r.Raw {
 		tags = append(tags, tagRaw)
+	}
+	switch {
+	case r.Forever:
+		tags = append(tags, tagLease+forever)
+	case !r.Lease.IsZero():
+		tags = append(tags, lvm.Tag(tagLease+strconv.FormatInt(r.Lease.Unix(), 10)))
+	}
+	if r.GrowTo > 0 {
+		tags = append(tags, lvm.Tag(tagGrowTo+strconv.FormatInt(r.GrowTo, 10)))
+	}
+	if r.NextID != "" {
+		tags = append(tags, lvm.Tag(tagNext+string(r.NextID)))
 	}
 	return tags
 }
@@ -179,6 +201,14 @@ func (r *Record) read(tag string) (key string, err error) {
 		r.Growing = true
 	case tagRaw:
 		r.Raw = true
+	case tagLease:
+		err = r.readLease(value)
+	case tagGrowTo:
+		if r.GrowTo, err = strconv.ParseInt(value, 10, 64); err != nil || r.GrowTo <= 0 {
+			err = fmt.Errorf("%q is no size in bytes", value)
+		}
+	case tagNext:
+		r.NextID = ID(value)
 	}
 	return key, err // a key of a later version is left alone
 }
@@ -199,6 +229,18 @@ func (r *Record) readState(value string) error {
 		}
 	}
 	return fmt.Errorf("%q is no state", value)
+}
+
+func (r *Record) readLease(value string) error {
+	if r.Forever = value == forever; r.Forever {
+		return nil
+	}
+	sec, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return fmt.Errorf("%q is no lease", value)
+	}
+	r.Lease = time.Unix(sec, 0)
+	return nil
 }
 
 // escape makes a tag value of any bytes: what LVM's tags do not take, and the escape itself, becomes +XX in hexadecimal.
