@@ -38,6 +38,7 @@ type guest struct {
 	mu       sync.Mutex
 	broken   error          // why /lls does not work in it, or nil
 	replayed []api.Replayed // what became of its fstab
+	notice   string         // that lies in its /lls
 
 	replaying sync.Mutex // held while its fstab is replayed
 

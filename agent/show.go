@@ -32,11 +32,8 @@ func (a *Agent) places() map[device][]place {
 			}
 		}
 	}
-	if points, err := mount.Points(a.opts.SelfPID); err == nil {
-		add(nil, points)
-	}
-	for _, g := range a.guests.list() {
-		if points, err := mount.Points(g.box.PID); err == nil && g.box.Alive() {
+	for _, g := range append(a.guests.list(), nil) {
+		if points, err := a.points(g); err == nil {
 			add(g, points)
 		}
 	}
@@ -104,6 +101,10 @@ func (c *call) show(v *View, r *catalog.Record, at []place) api.Volume {
 	}
 	if r.State == catalog.Trash {
 		out.Deleted = &r.Deleted
+	}
+	out.Expires, out.Forever, out.GrowTo = c.agent.expires(r), r.Forever, r.GrowTo
+	if !r.Lease.IsZero() {
+		out.Lease = &r.Lease
 	}
 	if r.Origin != "" {
 		out.Origin = api.HiddenOrigin

@@ -146,6 +146,13 @@ func (s *store) miss(vg lvm.VG, e edit) {
 	}
 }
 
+// latest is the view at hand, however old; nil when there is none.
+func (s *store) latest() *View {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.view
+}
+
 func (s *store) fresh(notBefore time.Time) *View {
 	s.mu.Lock()
 	defer s.mu.Unlock()

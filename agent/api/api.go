@@ -37,6 +37,9 @@ const (
 	PathDelete     = "/delete"     // POST NameRequest: Volume
 	PathUndelete   = "/undelete"   // POST UndeleteRequest: Volume
 	PathPurge      = "/purge"      // POST NameRequest: Volume
+	PathKeep       = "/keep"       // POST KeepRequest: Volume
+	PathExplain    = "/policy/explain" // GET ?name=: Explanation; sysadmin
+	PathDryRun     = "/policy/dry-run" // GET: []Prospect; sysadmin
 	PathGive       = "/give"       // POST GiveRequest: []Volume; sysadmin
 	PathRevoke     = "/revoke"     // POST RevokeRequest: Volume; sysadmin
 	PathReload     = "/reload"     // POST Empty: Empty; sysadmin
@@ -93,7 +96,10 @@ type Volume struct {
 	ReadOnly   bool       `json:"read_only,omitempty"` // the logical volume itself
 	Created    time.Time  `json:"created"`
 	Deleted    *time.Time `json:"deleted,omitempty"`
-	Expires    *time.Time `json:"expires,omitempty"`
+	Expires    *time.Time `json:"expires,omitempty"` // when it goes to the trash, or out of it, if nothing changes
+	Lease      *time.Time `json:"lease,omitempty"`
+	Forever    bool       `json:"forever,omitempty"` // a lease without an end
+	GrowTo     int64      `json:"grow_to,omitempty"`
 	Mounts     []Mount    `json:"mounts,omitempty"`
 	Holders    []Holder   `json:"holders,omitempty"` // only from PathVolume and in busy errors
 	Fstab      []Replayed `json:"fstab,omitempty"`   // only from PathVolume: lines of the asker's fstab that name it
@@ -181,6 +187,32 @@ type NameRequest struct {
 type RevokeRequest struct {
 	Name  string `json:"name"`
 	Force bool   `json:"force,omitempty"`
+}
+
+// KeepRequest gives a volume a lease: For is "7d", "never" (it has no end) or "0" (none any more).
+type KeepRequest struct {
+	Name string `json:"name"`
+	For  string `json:"for"`
+}
+
+// Explanation is why a volume is kept or goes, what comes next, and what would change that.
+type Explanation struct {
+	Name    string   `json:"name"`
+	State   string   `json:"state"`
+	Action  string   `json:"action"` // now: keep, announce, trash or purge
+	Reasons []string `json:"reasons"`
+	Next    string   `json:"next"`
+	Change  []string `json:"change,omitempty"`
+}
+
+// Prospect is something that the policy would do.
+type Prospect struct {
+	When   string   `json:"when"`
+	After  int64    `json:"after,omitempty"` // seconds of running time; 0 for what does not come with time
+	Name   string   `json:"name"`
+	ID     string   `json:"id,omitempty"`
+	Action string   `json:"action"`
+	Why    []string `json:"why,omitempty"`
 }
 
 // UndeleteRequest brings a volume back from the trash.
@@ -281,6 +313,7 @@ const (
 	EventDeleted   = "deleted" // it went to the trash
 	EventUndeleted = "undeleted"
 	EventPurged    = "purged" // it is gone for good, or no longer to be seen
+	EventExpiring  = "expiring" // nobody uses it, and it goes to the trash some time after
 	EventMounted   = "mounted"
 	EventUnmounted = "unmounted"
 )

@@ -1,0 +1,73 @@
+package agent
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"lls/agent/catalog"
+	"lls/policy"
+)
+
+// expires is when a volume goes to the trash, or out of it, as far as its owner was told; nil when that is not so.
+func (a *Agent) expires(r *catalog.Record) *time.Time {
+	d, ok := a.past.verdict(r.ID)
+	if !ok || d.Next != policy.Trash && d.Next != policy.Purge || d.Wait == policy.Never || (d.Next == policy.Purge) != (r.State == catalog.Trash) {
+		return nil
+	}
+	if r.State == catalog.Live && !a.past.age(r.ID).Announced {
+		return nil
+	}
+	at := d.at.Add(d.Wait)
+	return &at
+}
+
+// remindAll writes into every container which of its volumes will go.
+func (a *Agent) remindAll() {
+	for _, g := range a.guests.list() {
+		if err := a.remind(g); err != nil {
+			a.log.Warn("cannot tell the container what will go", "container", g.Owner, "error", err)
+		}
+	}
+}
+
+// noticeFile is what a container's users find in /lls when something of theirs will go by itself.
+const noticeFile = "NOTICE"
+
+// remind writes the notice of one container when it changed.
+func (a *Agent) remind(g *guest) error {
+	if g.tree == nil {
+		return nil
+	}
+	v := a.store.latest()
+	if v == nil {
+		return nil
+	}
+	var b strings.Builder
+	for _, r := range v.Catalog.Records {
+		if r.Owner != g.Owner || r.State != catalog.Live {
+			continue
+		}
+		if at := a.expires(r); at != nil {
+			fmt.Fprintf(&b, "%s is not used, and goes to the trash on %s. To keep it: lls keep %s --for 7d\n", r.Name, at.Format("2006-01-02 15:04"), r.Name)
+		}
+	}
+	g.mu.Lock()
+	same := g.notice == b.String()
+	g.mu.Unlock()
+	if same {
+		return nil
+	}
+	release, err := g.hold()
+	if err != nil {
+		return nil // it has ended
+	}
+	defer release()
+	if err := g.tree.Put(noticeFile, []byte(b.String()), 0o644); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.notice = b.String()
+	g.mu.Unlock()
+	return nil
+}

@@ -1,0 +1,336 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"lls/agent/api"
+	"lls/agent/catalog"
+	"lls/agent/container"
+	"lls/agent/history"
+	"lls/agent/mount"
+	"lls/hooks"
+	"lls/lvm"
+	"lls/policy"
+)
+
+// tendEvery is how often volumes are looked at for their age.
+const tendEvery = time.Minute
+
+// past is what was observed over time.
+type past struct {
+	path string
+
+	mu       sync.Mutex
+	history  *history.History
+	verdicts map[catalog.ID]verdict // of the last look
+}
+
+// verdict is what was decided for a volume when.
+type verdict struct {
+	policy.Verdict
+	at time.Time
+}
+
+func (p *past) verdict(id catalog.ID) (verdict, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	v, ok := p.verdicts[id]
+	return v, ok
+}
+
+// with lets do read and change the history.
+func (p *past) with(do func(h *history.History)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	do(p.history)
+}
+
+func (p *past) age(id catalog.ID) (age policy.Age) {
+	p.with(func(h *history.History) { age = h.Ages[string(id)] })
+	return age
+}
+
+// facts are what is known of the host at one moment, besides the volumes themselves.
+type facts struct {
+	places  map[device][]place
+	exist   map[catalog.Owner]bool // containers; nil when they could not be listed
+	running map[catalog.Owner]fstabOf
+}
+
+// fstabOf is what the fstab of a running container names. Known is false when that is not known of all its lines.
+type fstabOf struct {
+	names []string
+	known bool
+}
+
+// gather reads the facts.
+func (a *Agent) gather(ctx context.Context) facts {
+	f := facts{places: a.places(), running: map[catalog.Owner]fstabOf{}}
+	all, err := a.containers.List(paths(a.config()))
+	if err != nil {
+		a.log.Warn("cannot list all containers, so nothing of theirs ages", "error", err)
+	} else {
+		f.exist = map[catalog.Owner]bool{}
+		for _, c := range all {
+			f.exist[c.Owner] = true
+		}
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 4)
+	for _, g := range a.guests.list() {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			names := a.fstabNames(ctx, g)
+			mu.Lock()
+			defer mu.Unlock()
+			f.running[g.Owner] = names
+		})
+	}
+	wg.Wait()
+	return f
+}
+
+// fstabNames is what a container's fstab names now. It is its root's to write, so what cannot be read is not known.
+func (a *Agent) fstabNames(ctx context.Context, g *guest) fstabOf {
+	text, err := a.readFstab(ctx, g)
+	if errors.Is(err, os.ErrNotExist) {
+		return fstabOf{known: true}
+	}
+	if err != nil {
+		return fstabOf{}
+	}
+	names, byLabel := hooks.Parse(text).Names()
+	return fstabOf{names, !byLabel}
+}
+
+// subject is a volume as the policy sees it.
+func (a *Agent) subject(v *View, f facts, r *catalog.Record) policy.Subject {
+	at := placesOf(f.places, r.LV)
+	s := policy.Subject{
+		ID: string(r.ID), Name: string(r.Name), Owner: r.Owner.String(), Pool: v.pool(r.LV).Name, State: policy.State(r.State),
+		Snapshot: r.Origin != "", Visible: r.Visible, Mounted: policy.Known(len(at) > 0), Places: len(at), Open: policy.Known(r.LV.Active && r.LV.Open),
+		Lease: r.Lease, Forever: r.Forever, Deleted: r.Deleted, Depended: policy.Known(v.dependedOn(r.LV)),
+	}
+	if size, ok := a.frees(r.ID); ok {
+		s.Exclusive, s.ExclusiveKnown = size, true
+	}
+	fstab, running := f.running[r.Owner]
+	switch {
+	case r.Owner.IsHost():
+		s.OwnerHost = true
+		s.OwnerGone, s.OwnerStopped, s.InFstab = policy.No, policy.No, policy.No
+	case running:
+		s.OwnerGone, s.OwnerStopped, s.InFstab = policy.No, policy.No, policy.Known(slices.ContainsFunc(fstab.names, func(n string) bool {
+			return n == string(r.Name) || n == r.Owner.Name+"/"+string(r.Name)
+		}))
+		if !fstab.known && s.InFstab != policy.Yes {
+			s.InFstab = policy.Unknown
+		}
+	case f.exist != nil: // a stopped one's fstab does not matter: it does not age
+		s.OwnerGone, s.OwnerStopped = policy.Known(!f.exist[r.Owner]), policy.Known(f.exist[r.Owner])
+	}
+	return s
+}
+
+// dependedOn says whether other volumes read through to this one.
+func (v *View) dependedOn(vol lvm.Volume) bool {
+	for _, g := range v.Groups {
+		if g.Name == vol.VG {
+			return len(g.Dependents(vol.Name)) > 0
+		}
+	}
+	return true // not known
+}
+
+func (a *Agent) expiry(v *View, r *catalog.Record) policy.Expiry {
+	return a.config().Rules(v.pool(r.LV).Name, r.Owner.Name, string(r.Name)).Expiry
+}
+
+// tend lets every volume age by step of running time, and does what the policy says comes of it.
+func (a *Agent) tend(ctx context.Context, step time.Duration) {
+	v, err := a.store.current(ctx, 0)
+	if err != nil {
+		return // the next report tells of it; time that was not observed does not count
+	}
+	f := a.gather(ctx)
+	now := a.opts.Now()
+	verdicts := map[catalog.ID]verdict{}
+	var due []*catalog.Record
+	a.past.with(func(h *history.History) {
+		for _, r := range v.Catalog.Records {
+			s, e := a.subject(v, f, r), a.expiry(v, r)
+			age := e.Observe(h.Ages[string(r.ID)], s, step, now)
+			h.Ages[string(r.ID)] = age
+			verdicts[r.ID] = verdict{e.Judge(s, age, now), now}
+			if verdicts[r.ID].Action != policy.Keep {
+				due = append(due, r)
+			}
+		}
+		if len(v.Missing) == 0 { // what cannot be seen is not gone
+			maps.DeleteFunc(h.Ages, func(id string, _ policy.Age) bool { return v.Catalog.ByID(catalog.ID(id)) == nil })
+		}
+		a.past.verdicts = verdicts
+	})
+	for _, r := range due {
+		a.carryOut(ctx, v, r, verdicts[r.ID])
+	}
+	for _, p := range a.config().Pools {
+		a.relieve(ctx, p)
+	}
+	a.remindAll()
+	a.past.with(func(h *history.History) {
+		if err := h.Save(a.past.path); err != nil {
+			a.log.Warn("cannot keep what was observed", "error", err)
+		}
+	})
+}
+
+// carryOut does what a verdict says. What changed meanwhile is left alone: it is looked at again a minute later.
+func (a *Agent) carryOut(ctx context.Context, v *View, r *catalog.Record, d verdict) {
+	name := v.Catalog.Shown(a.admin(), r)
+	var err error
+	switch d.Action {
+	case policy.Announce:
+		a.past.with(func(h *history.History) {
+			h.Ages[string(r.ID)] = h.Ages[string(r.ID)].Announce()
+			d.Action = policy.Keep
+			a.past.verdicts[r.ID] = d
+		})
+		a.tell(change{what: api.EventExpiring, was: r, now: r, view: v})
+		a.news(plainNews, name+" is unused, and goes to the trash in "+policy.FormatSpan(d.Wait), d.Reasons...)
+		return
+	case policy.Trash:
+		err = a.expire(ctx, r)
+		if err == nil {
+			a.news(plainNews, name+" went to the trash: it was not used", d.Reasons...)
+		}
+	case policy.Purge:
+		err = a.discard(ctx, r, stillTrash(r))
+		if err == nil {
+			a.news(plainNews, name+" was purged: it has been in the trash long enough", d.Reasons...)
+		}
+	}
+	if err != nil {
+		a.log.Warn("cannot do what the policy says", "volume", r.LV.Name, "action", d.Action, "error", err)
+		return
+	}
+	a.log.Info("did what the policy says", "volume", r.LV.Name, "action", d.Action, "reasons", d.Reasons)
+}
+
+// stillTrash is for discard: nothing was done to r since the policy looked at it.
+func stillTrash(r *catalog.Record) func(*catalog.Record) bool {
+	return func(now *catalog.Record) bool {
+		return now.State == catalog.Trash && now.Deleted.Equal(r.Deleted) && now.Lease.Equal(r.Lease) && now.Forever == r.Forever
+	}
+}
+
+// expire moves a volume to the trash that nobody uses, and lets its device go.
+func (a *Agent) expire(ctx context.Context, r *catalog.Record) error {
+	defer a.raw.block(r.ID)()
+	if err := a.settle(ctx, r.ID); err != nil {
+		return err
+	}
+	_, err := a.retag(ctx, r, r.LV.Active, func(to *catalog.Record, _ *View) error {
+		if to.State != catalog.Live || to.Visible || !to.Lease.Equal(r.Lease) || to.Forever || len(placesOf(a.places(), to.LV)) > 0 {
+			return api.Errorf(api.Busy, "it is used or wanted again")
+		}
+		to.State, to.Deleted = catalog.Trash, a.opts.Now()
+		return nil
+	})
+	return err
+}
+
+// relieve purges the oldest of a pool's trash before its time when the pool is too full and cannot grow.
+func (a *Agent) relieve(ctx context.Context, p policy.Pool) {
+	v, err := a.store.current(ctx, workAge)
+	if err != nil {
+		return
+	}
+	need := a.pressure(v, p)
+	if need <= 0 {
+		return
+	}
+	f, now := a.gather(ctx), a.opts.Now()
+	for _, t := range policy.Pressure(a.trash(v, f, p), need, now) {
+		r := v.Catalog.ByID(catalog.ID(t.Subject.ID))
+		if err := a.discard(ctx, r, stillTrash(r)); err != nil {
+			a.log.Warn("cannot make room in a pool", "pool", p.Name, "volume", r.LV.Name, "error", err)
+			continue
+		}
+		a.news(warningNews, v.Catalog.Shown(a.admin(), r)+" was purged before its time, because pool "+p.Name+" is too full")
+	}
+}
+
+// trash is what a pool has in the trash, as the policy sees it.
+func (a *Agent) trash(v *View, f facts, p policy.Pool) []policy.Trashed {
+	var all []policy.Trashed
+	for _, r := range v.Catalog.Records {
+		if r.State == catalog.Trash && v.pool(r.LV).Name == p.Name {
+			all = append(all, policy.Trashed{Expiry: a.expiry(v, r), Subject: a.subject(v, f, r), Age: a.past.age(r.ID)})
+		}
+	}
+	return all
+}
+
+// pressure is how many bytes a pool has to give back: above the level from which nothing new is made, when it cannot grow.
+func (a *Agent) pressure(v *View, p policy.Pool) int64 {
+	lv, ok := findPool(v.Groups, p)
+	rules := a.config().PoolRules(p.Name)
+	if !ok || !lv.Known || rules.DataPercent <= 0 || lv.DataPercent < rules.DataPercent {
+		return 0
+	}
+	if rules.Data.Decide(growthState(v, p, lv.Size, lv.DataPercent, lv.Known)).To > 0 {
+		return 0
+	}
+	return int64(float64(lv.Size)/100*(lv.DataPercent-rules.DataPercent)) + 1
+}
+
+// growthState is a part of a pool that may grow.
+func growthState(v *View, p policy.Pool, size lvm.Size, percent float64, known bool) policy.GrowthState {
+	s := policy.GrowthState{Size: int64(size), Percent: percent, PercentKnown: known, FromGroup: true}
+	for _, g := range v.Groups {
+		if string(g.Name) == p.Group {
+			s.GroupFree, s.GroupSize, s.Extent = int64(g.Free), int64(g.Size), int64(g.ExtentSize)
+		}
+	}
+	return s
+}
+
+// ageing is the goroutine that tends the volumes. Time is measured by a clock that nobody can set.
+func (a *Agent) ageing(ctx context.Context) {
+	tick := time.NewTicker(tendEvery)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			now := time.Now()
+			a.tend(ctx, now.Sub(last)) // monotonic
+			last = now
+		}
+	}
+}
+
+// hostPoints are the mounts of a running container, or, for nil, of the host.
+func hostPoints(self int) func(g *guest) ([]mount.Point, error) {
+	return func(g *guest) ([]mount.Point, error) {
+		if g == nil {
+			return mount.Points(self)
+		}
+		all, err := mount.Points(g.box.PID)
+		if err == nil && !g.box.Alive() {
+			err = container.ErrNotRunning
+		}
+		return all, err
+	}
+}
