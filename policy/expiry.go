@@ -119,10 +119,7 @@ func (e Expiry) Observe(age Age, s Subject, step time.Duration, now time.Time) A
 
 // observe is Observe without the cap. While s stays as it is, two steps are the same as one that is as long as both.
 func (e Expiry) observe(age Age, s Subject, step time.Duration, now time.Time) Age {
-	age = age.sane().lease(s, step, now)
-	if age.Owner != s.Owner {
-		age = Age{Owner: s.Owner, Lease: age.Lease, LeaseLength: age.LeaseLength, LeaseSeen: age.LeaseSeen}
-	}
+	age = age.of(s).lease(s, step, now)
 	if s.State == StateTrash {
 		return age.trash(s, step)
 	}
@@ -184,8 +181,12 @@ func (age Age) trash(s Subject, step time.Duration) Age {
 	return age
 }
 
-// sane is an age as it was read, without what no observation can have written.
-func (age Age) sane() Age {
+// of is what of an age as it was read counts for s: nothing but the lease when it was observed of another owner, and no counter that no
+// observation can have written.
+func (age Age) of(s Subject) Age {
+	if age.Owner != s.Owner {
+		age = Age{Owner: s.Owner, Lease: age.Lease, LeaseLength: age.LeaseLength, LeaseSeen: age.LeaseSeen}
+	}
 	for _, counter := range []*time.Duration{&age.Unused, &age.Idle, &age.SinceAnnounced, &age.Trash, &age.LeaseLength, &age.LeaseSeen} {
 		*counter = max(*counter, 0)
 	}

@@ -102,10 +102,10 @@ func TestJudgeKeepsTrashThatAnythingSpeaksFor(t *testing.T) {
 	}{
 		{"its time is over", month, deleted(func(s *Subject) {}), age, true, "in the trash for 8d of 7d, since 2026-11-14 12:00"},
 		{"its time is over, and it was a dataset", month, deleted(func(s *Subject) { s.Visible, s.Snapshot = true, false }), age, true, ""},
-		{"not observed long enough", month, deleted(func(s *Subject) {}), Age{Deleted: age.Deleted, Trash: 7*day - 1}, false, "in the trash for 6d 23h of 7d"},
+		{"not observed long enough", month, deleted(func(s *Subject) {}), Age{Owner: "c1#tok", Deleted: age.Deleted, Trash: 7*day - 1}, false, "in the trash for 6d 23h of 7d"},
 		{"nothing remembered", month, deleted(func(s *Subject) {}), Age{}, false, "in the trash for 0s of 7d"},
 		{"deleted anew", month, deleted(func(s *Subject) { s.Deleted = noon.Add(-7*day - time.Hour) }), age, false, "for 0s of 7d"},
-		{"deleted in the future", month, deleted(func(s *Subject) { s.Deleted = noon.Add(day) }), Age{Deleted: noon.Add(day).Unix(), Trash: 8 * day}, false, "its date must be 7d old, which it is on 2026-11-30 12:00"},
+		{"deleted in the future", month, deleted(func(s *Subject) { s.Deleted = noon.Add(day) }), Age{Owner: "c1#tok", Deleted: noon.Add(day).Unix(), Trash: 8 * day}, false, "its date must be 7d old, which it is on 2026-11-30 12:00"},
 		{"undated", month, deleted(func(s *Subject) { s.Deleted = time.Time{} }), Age{Trash: 8 * day}, false, "when it was deleted"},
 		{"policy", Expiry{Unused: day}, deleted(func(s *Subject) {}), age, false, "leaves the trash alone"},
 		{"mounted", month, deleted(func(s *Subject) { s.Mounted, s.Places = Yes, 1 }), age, false, "kept: mounted"},
@@ -280,7 +280,7 @@ func TestVerdictsAreTold(t *testing.T) {
 		{"told", month, idleSnapshot(), told, []string{"unused for 30d of 30d", "its owner was told 2d ago, of 7d"}, "in 5d of running time it goes to the trash", "mounting it"},
 		{"fstab", month, with(func(s *Subject) { s.InFstab = Yes }), fstab, []string{"kept: its container's fstab names it", "unused for 1d of 30d"}, "nothing happens to it by itself", "the line out of the fstab"},
 		{"fstab with a cap", capped, with(func(s *Subject) { s.InFstab = Yes }), fstab, []string{"kept: its container's fstab names it, which counts for 10d of 90d", "unused for 1d of 30d"}, "in 109d of running time its owner is told that it will go", "fstab"},
-		{"trash", month, trash, Age{Deleted: trash.Deleted.Unix(), Trash: day}, []string{"in the trash for 1d of 7d, since 2026-11-20 12:00"}, "in 6d of running time it is purged", "lls undelete mine"},
+		{"trash", month, trash, Age{Owner: "c1#tok", Deleted: trash.Deleted.Unix(), Trash: day}, []string{"in the trash for 1d of 7d, since 2026-11-20 12:00"}, "in 6d of running time it is purged", "lls undelete mine"},
 		{"mounted", month, with(func(s *Subject) { s.Mounted = Yes }), Age{}, []string{"kept: mounted", "unused for 0s of 30d"}, "nothing happens to it by itself", "unmounting it"},
 	}
 	for _, tt := range tests {

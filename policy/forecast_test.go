@@ -27,7 +27,12 @@ func TestForecastSaysWhenItIsFull(t *testing.T) {
 	for i := range jumped[len(jumped)/2:] {
 		jumped[len(jumped)/2+i].At = jumped[len(jumped)/2+i].At.AddDate(10, 0, 0)
 	}
-	restarted := append(fills("a", 0, 24*h, linear(0, gib)), fills("b", 34*h, 58*h, linear(5000*gib, gib))...)
+	restarted := append(fills("a", 0, 24*h, linear(0, gib)), fills("b", 34*h, 46*h, linear(5000*gib, gib))...)
+	for i := range restarted {
+		if restarted[i].Run == "b" {
+			restarted[i].Observed += 25 * h // it took no sample in its first day
+		}
+	}
 	odd := append([]Sample(nil), steady...)
 	odd[len(odd)-5].Data = -1
 	odd[len(odd)-9].Observed = -3
@@ -55,6 +60,7 @@ func TestForecastSaysWhenItIsFull(t *testing.T) {
 		{"nothing seen", nil, gib, "too little was seen yet to say when data is full"},
 		{"too little seen", steady[:2], 1000 * gib, "too little was seen yet to say when data is full"},
 		{"a gap", []Sample{{Run: "a", Data: 1}, {Run: "a", Observed: 20 * h, Data: gib}}, 2 * gib, "too little was seen yet to say when data is full"},
+		{"samples two hours apart", []Sample{{Run: "a", Data: 0}, {Run: "a", Observed: 2 * h, Data: 4 * gib}}, 24 * gib, "at 2G/h data is full in 10h"},
 		{"a quarter of an hour", steady[:4], steady[3].Data + 38*gib, "at 38G/h data is full in 1h"},
 	}
 	for _, tt := range tests {

@@ -91,7 +91,7 @@ func (g Growth) Decide(s GrowthState) GrowthVerdict {
 		v.Blocked, v.Partial = v.Partial, BlockedNot
 		v.Why = fmt.Sprintf("%s, but the volume group has %s free", full, asSize(s.GroupFree))
 		if v.Blocked == BlockedReserve {
-			v.Why += fmt.Sprintf(", and %s of it are to stay free", asSize(g.Reserve.of(s.GroupSize)))
+			v.Why += fmt.Sprintf(", and %s of it are to stay free", asSize(g.Reserve.inBytes(s.GroupSize)))
 		}
 		return v
 	}
@@ -101,7 +101,7 @@ func (g Growth) Decide(s GrowthState) GrowthVerdict {
 	case BlockedCap:
 		v.Why += fmt.Sprintf(", but not beyond its cap of %s", asSize(g.Cap))
 	case BlockedReserve:
-		v.Why += fmt.Sprintf(", but no more than leaves %s of the volume group free", asSize(g.Reserve.of(s.GroupSize)))
+		v.Why += fmt.Sprintf(", but no more than leaves %s of the volume group free", asSize(g.Reserve.inBytes(s.GroupSize)))
 	case BlockedGroup:
 		v.Why += ", but the volume group has no more"
 	}
@@ -110,13 +110,13 @@ func (g Growth) Decide(s GrowthState) GrowthVerdict {
 
 // wanted is the size that it should get, were there no cap and no reserve.
 func (g Growth) wanted(s GrowthState, extent int64) (to int64, why string) {
-	to, why = roundUp(add(s.Size, max(g.Step.of(s.Size), 1)), extent), "one step"
+	to, why = roundUp(add(s.Size, max(g.Step.inBytes(s.Size), 1)), extent), "one step"
 	need := bytes(float64(s.Size) / 100 * s.Percent / g.Threshold * 100) // where it is just as full as the threshold
 	if need < to {
 		return to, why
 	}
 	// It was filled faster than it grows: a single step would leave it where it must grow again at once, and may not.
-	more := roundUp(add(need, max(g.Step.of(s.Size), 1)), extent)
+	more := roundUp(add(need, max(g.Step.inBytes(s.Size), 1)), extent)
 	if twice := roundUp(add(s.Size, s.Size), extent); more > twice {
 		more = twice
 	}
@@ -129,7 +129,7 @@ func (g Growth) wanted(s GrowthState, extent int64) (to int64, why string) {
 // most is the largest size that the volume group has room for, and what bounds it.
 func (g Growth) most(s GrowthState, extent int64) (int64, Block) {
 	free := max(s.GroupFree, 0)
-	usable := max(free-g.Reserve.of(s.GroupSize), 0)
+	usable := max(free-g.Reserve.inBytes(s.GroupSize), 0)
 	block := BlockedReserve
 	if free < extent || usable == free {
 		block = BlockedGroup
@@ -138,8 +138,8 @@ func (g Growth) most(s GrowthState, extent int64) (int64, Block) {
 	return most - most%extent, block
 }
 
-// of is the step in bytes, for something that is so large.
-func (s Step) of(size int64) int64 {
+// inBytes is the step of something that is so large.
+func (s Step) inBytes(size int64) int64 {
 	if s.Bytes > 0 {
 		return s.Bytes
 	}

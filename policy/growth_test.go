@@ -38,6 +38,7 @@ func TestGrowthDecides(t *testing.T) {
 		why   string
 	}{
 		{"below", g, pool(79.9), 0, "", false, "79.9% full; it grows from 80% on"},
+		{"just below", g, pool(79.99), 0, "", false, "79.9% full; it grows from 80% on"},
 		{"at the threshold", g, pool(80), 120 * gib, "", false, "80% full, and it grows from 80% on: from 100G to 120G by 20G, one step"},
 		{"off", policy(func(g *Growth) { g.Threshold = 0 }), pool(99), 0, BlockedOff, false, "the policy says so"},
 		{"no step", policy(func(g *Growth) { g.Step = Step{} }), pool(99), 0, BlockedOff, false, "the policy says so"},
@@ -47,6 +48,8 @@ func TestGrowthDecides(t *testing.T) {
 		{"bytes", policy(func(g *Growth) { g.Step = Step{Bytes: 5 * gib} }), pool(80), 105 * gib, "", false, "one step"},
 		{"less than an extent", policy(func(g *Growth) { g.Step = Step{Bytes: 1} }), pool(80), 100*gib + 4*mib, "", false, "by 4M, one step"},
 		{"a fast writer", g, pool(97), 141*gib + 256*mib, "", false, "more than a step, because one step would leave it above that"},
+		{"at most twice its size", policy(func(g *Growth) { g.Threshold, g.Cap = 50, 0 }), pool(100), 200 * gib, "", false, "more than a step"},
+		{"a step is more than twice", policy(func(g *Growth) { g.Step.Bytes = 150 * gib; g.Cap = 0 }), pool(99), 250 * gib, "", false, "one step"},
 		{"up to the cap", policy(func(g *Growth) { g.Cap = 110 * gib }), pool(80), 110 * gib, BlockedCap, true, "but not beyond its cap of 110G"},
 		{"a cap within an extent", policy(func(g *Growth) { g.Cap = 110*gib + 1 }), pool(80), 110 * gib, BlockedCap, true, "cap"},
 		{"at the cap", policy(func(g *Growth) { g.Cap = 100*gib + 1 }), pool(80), 0, BlockedCap, true, "does not grow by itself beyond 100G"},
@@ -108,7 +111,7 @@ func TestGrowthStaysWithinItsBoundsAndEnds(t *testing.T) {
 				partial++
 			}
 			took := v.To - s.Size
-			reserve := g.Reserve.of(s.GroupSize)
+			reserve := g.Reserve.inBytes(s.GroupSize)
 			switch {
 			case took <= 0:
 				t.Fatalf("case %d: shrinks from %d to %d", i, s.Size, v.To)
@@ -118,7 +121,7 @@ func TestGrowthStaysWithinItsBoundsAndEnds(t *testing.T) {
 				t.Fatalf("case %d: into the reserve: %+v %+v %+v", i, g, s, v)
 			case extent > 0 && v.To%extent != 0:
 				t.Fatalf("case %d: %d is no multiple of %d", i, v.To, extent)
-			case v.Partial == BlockedNot && float64(took) < math.Min(float64(g.Step.of(s.Size)), float64(math.MaxInt64-s.Size-max(extent, 1))):
+			case v.Partial == BlockedNot && float64(took) < math.Min(float64(g.Step.inBytes(s.Size)), float64(math.MaxInt64-s.Size-max(extent, 1))):
 				t.Fatalf("case %d: less than a step: %+v %+v %+v", i, g, s, v)
 			case rounds > 100000:
 				t.Fatalf("case %d: does not end: %+v %+v", i, g, s)

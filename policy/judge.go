@@ -117,7 +117,7 @@ func (e Expiry) idle(s Subject, age Age, found []hold) ([]hold, time.Duration) {
 // plan is the whole decision: what happens next to a volume that stays as it is, after how much more running time (0: now), and all
 // that keeps it until then besides its age.
 func (e Expiry) plan(s Subject, age Age, now time.Time) (next Action, wait time.Duration, found []hold) {
-	age = age.sane()
+	age = age.of(s)
 	found = s.holds(age, now)
 	if s.State == StateTrash {
 		next, wait = Purge, e.inTrash(s, age, now)
@@ -145,23 +145,15 @@ func (e Expiry) plan(s Subject, age Age, now time.Time) (next Action, wait time.
 // inLife is how much more unused time a live volume has until its next step.
 func (e Expiry) inLife(s Subject, age Age, now time.Time) (Action, time.Duration) {
 	leased, _ := age.leased(s, now)
-	if age.Announced && !leased && age.Unused >= e.Unused && age.Owner == s.Owner {
+	if age.Announced && !leased && age.Unused >= e.Unused {
 		return Trash, max(e.Notice-age.SinceAnnounced, 0)
 	}
-	return Announce, max(e.Unused-age.unusedOf(s), 0)
+	return Announce, max(e.Unused-age.Unused, 0)
 }
 
 // inTrash is how much longer a volume stays in the trash. Its date alone can only make it longer: what counts is the time that it was seen there.
 func (e Expiry) inTrash(s Subject, age Age, now time.Time) time.Duration {
 	return max(e.Trash-age.trashOf(s), s.Deleted.Add(e.Trash).Sub(now), 0)
-}
-
-// unusedOf is the unused time that counts for s: none when it was observed of another owner.
-func (age Age) unusedOf(s Subject) time.Duration {
-	if age.Owner != s.Owner {
-		return 0
-	}
-	return age.Unused
 }
 
 // trashOf is the time in the trash that counts for s: none when it was observed of an earlier deletion.
@@ -172,11 +164,11 @@ func (age Age) trashOf(s Subject) time.Duration {
 	return age.Trash
 }
 
-// Judge decides what is to be done with a volume now. What it says of the time after holds as long as the volume, the policy and the
+// Judge decides what is to be done with a volume now; age is what Observe made of it. What it says of the time after holds as long as the volume, the policy and the
 // pace of the clock stay as they are. The caller acts on Announce and then notes it with Age.Announce, so that no time counts before
 // the owner was told.
 func (e Expiry) Judge(s Subject, age Age, now time.Time) Verdict {
-	age = age.sane()
+	age = age.of(s)
 	next, wait, found := e.plan(s, age, now)
 	v := Verdict{Next: next, Wait: wait}
 	if next != Keep && wait <= 0 {
@@ -209,7 +201,7 @@ func (e Expiry) tellAge(s Subject, age Age, now time.Time) (told []string) {
 			told = append(told, fmt.Sprintf("and its date must be %s old, which it is on %s", asSpan(e.Trash), asDate(s.Deleted.Add(e.Trash), now)))
 		}
 	case s.State == StateLive && s.Snapshot && !s.Visible && e.Unused > 0:
-		told = append(told, fmt.Sprintf("unused for %s of %s", asSpan(age.unusedOf(s)), asSpan(e.Unused)))
+		told = append(told, fmt.Sprintf("unused for %s of %s", asSpan(age.Unused), asSpan(e.Unused)))
 		if next, _ := e.inLife(s, age, now); next == Trash {
 			told = append(told, fmt.Sprintf("its owner was told %s ago, of %s", asSpan(age.SinceAnnounced), asSpan(e.Notice)))
 		}

@@ -27,10 +27,7 @@ func (e Expiry) Project(s Subject, age Age, now time.Time, horizon, tick time.Du
 			if next == Keep {
 				return out
 			}
-			ticks = max(1, int64(wait/tick))
-			if wait > tick && wait%tick != 0 {
-				ticks++
-			}
+			ticks = max(1, int64(wait/tick)) // or one less than it takes: then one more follows
 		}
 		if ticks > left {
 			return out
@@ -69,7 +66,7 @@ type Trashed struct {
 // Pressed says whether a pool that is too full may take a volume before its time, and what keeps it if not. What keeps a volume in the
 // trash for ever keeps it here as well: only its time does not.
 func (t Trashed) Pressed(now time.Time) (ok bool, reasons []string) {
-	s, age := t.Subject, t.Age.sane()
+	s, age := t.Subject, t.Age.of(t.Subject)
 	if s.State != StateTrash {
 		return false, []string{"kept: a full pool takes nothing but trash"}
 	}
@@ -93,7 +90,7 @@ func Pressure(trash []Trashed, need int64, now time.Time) (chosen []Trashed) {
 	trash = slices.Clone(trash)
 	slices.SortStableFunc(trash, func(a, b Trashed) int {
 		return cmp.Or(
-			cmp.Compare(b.Age.trashOf(b.Subject), a.Age.trashOf(a.Subject)),
+			cmp.Compare(b.Age.of(b.Subject).trashOf(b.Subject), a.Age.of(a.Subject).trashOf(a.Subject)),
 			a.Subject.Deleted.Compare(b.Subject.Deleted),
 			cmp.Compare(a.Subject.ID, b.Subject.ID))
 	})

@@ -101,7 +101,7 @@ func TestPressureTakesTheOldestTrashAndNoMore(t *testing.T) {
 		deleted := noon.Add(-seen)
 		d := Trashed{month, with(func(s *Subject) {
 			s.ID, s.State, s.Deleted, s.Exclusive, s.ExclusiveKnown = id, StateTrash, deleted, frees, frees >= 0
-		}), Age{Deleted: deleted.Unix(), Trash: seen}}
+		}), Age{Owner: "c1#tok", Deleted: deleted.Unix(), Trash: seen}}
 		if change != nil {
 			change(&d)
 		}

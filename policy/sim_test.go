@@ -271,30 +271,28 @@ func (w *simWorld) press() {
 }
 
 func TestAMonthOnAHostLosesNothingThatAnybodyWants(t *testing.T) {
-	for seed := range uint64(2) {
-		w := &simWorld{t: t, r: rand.New(rand.NewPCG(seed, 7)), running: true, ages: map[string]Age{}, counts: map[string]int{}}
-		for range simVolumes {
+	w := &simWorld{t: t, r: rand.New(rand.NewPCG(0, 7)), running: true, ages: map[string]Age{}, counts: map[string]int{}}
+	for range simVolumes {
+		w.add()
+	}
+	for w.tick < simDays*simDay && !t.Failed() {
+		w.events()
+		w.tick++
+		w.observe()
+		if w.running && w.tick%simHour == 0 {
+			w.judge()
+			if w.tick/simDay%10 == 9 {
+				w.press()
+			}
+		}
+		if len(w.volumes) < simVolumes && w.r.IntN(6) == 0 {
 			w.add()
 		}
-		for w.tick < simDays*simDay && !t.Failed() {
-			w.events()
-			w.tick++
-			w.observe()
-			if w.running && w.tick%simHour == 0 {
-				w.judge()
-				if w.tick/simDay%10 == 9 {
-					w.press()
-				}
-			}
-			if len(w.volumes) < simVolumes && w.r.IntN(6) == 0 {
-				w.add()
-			}
-		}
-		t.Logf("seed %d: %v, %d volumes made", seed, w.counts, w.made)
-		for what, least := range map[string]int{"announce": 100, "trash": 50, "purge": 20, "pressed": 20, "foretold": 100, "forgot": 1} {
-			if w.counts[what] < least {
-				t.Errorf("only %d times %s: the month says little", w.counts[what], what)
-			}
+	}
+	t.Logf("%v, %d volumes made", w.counts, w.made)
+	for what, least := range map[string]int{"announce": 100, "trash": 50, "purge": 20, "pressed": 20, "foretold": 100, "forgot": 1} {
+		if w.counts[what] < least {
+			t.Errorf("only %d times %s: the month says little", w.counts[what], what)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -23,8 +24,8 @@ func asSize(bytes int64) string {
 	return sign + trimmed(v) + letters[unit:unit+1]
 }
 
-// asPercent writes a share with at most one decimal: "80%", "72.5%".
-func asPercent(p float64) string { return trimmed(p) + "%" }
+// asPercent writes a share with at most one decimal, never rounded up: what has not reached 80% does not read like it. "80%", "72.5%".
+func asPercent(p float64) string { return trimmed(math.Floor(p*10+1e-9)/10) + "%" }
 
 func trimmed(v float64) string { return strings.TrimSuffix(strconv.FormatFloat(v, 'f', 1, 64), ".0") }
 
