@@ -67,9 +67,12 @@ type Agent struct {
 	stopping   chan struct{}  // closed when the agent begins to stop
 	work       sync.WaitGroup // every goroutine of the agent
 
-	mu       sync.Mutex
-	cfg      *policy.Config
-	reserved map[string]bool // names being made, OWNER/NAME
+	rates rates
+
+	mu        sync.Mutex
+	cfg       *policy.Config
+	badConfig error           // why the last reload left cfg as it was, or nil
+	reserved  map[string]bool // names being made, OWNER/NAME
 }
 
 // Parts are what an agent works with. All are needed, but Sources and Release, without which it looks from time to time.
@@ -110,18 +113,31 @@ func (a *Agent) config() *policy.Config {
 	return a.cfg
 }
 
-// Reload reads lls.toml. On an error the configuration that is in force stays.
-func (a *Agent) Reload(ctx context.Context) error {
-	data, err := os.ReadFile(a.opts.Config)
+// ReadConfig reads an lls.toml; one that is not there is empty. The error is policy.Problems where the file could be read.
+func ReadConfig(file string) (*policy.Config, error) {
+	data, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("cannot read %s: %w", a.opts.Config, err)
+		return nil, fmt.Errorf("cannot read %s: %w", file, err)
 	}
-	cfg, err := policy.Parse(data, func(s string) (int64, error) {
+	return policy.Parse(file, data, func(s string) (int64, error) {
 		n, err := lvm.ParseSize(s)
 		return int64(n), err
 	})
+}
+
+// Reload reads lls.toml. On an error the configuration that is in force stays, and the status tells of it.
+func (a *Agent) Reload(ctx context.Context) error {
+	cfg, err := ReadConfig(a.opts.Config)
+	a.mu.Lock()
+	a.badConfig = err
+	a.mu.Unlock()
+	if problems, ok := errors.AsType[policy.Problems](err); ok {
+		for _, p := range problems {
+			a.log.Error("a mistake in the configuration", "problem", p)
+		}
+	}
 	if err != nil {
-		return fmt.Errorf("cannot read %s: %w", a.opts.Config, err)
+		return err
 	}
 	for _, p := range cfg.Pools {
 		if p.Loop == "" {
