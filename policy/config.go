@@ -84,7 +84,7 @@ func Parse(name string, data []byte, size SizeParser) (*Config, error) {
 	p := &parser{file: name, size: size}
 	top := map[string]any{}
 	if _, err := toml.Decode(string(data), &top); err != nil {
-		return nil, p.syntax(err)
+		return nil, p.syntax(string(data), err)
 	}
 	p.lines = findLines(string(data))
 	c := defaults()

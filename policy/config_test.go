@@ -247,6 +247,7 @@ func TestASyntaxErrorHasItsLine(t *testing.T) {
 		"[limits]\nvolumes = 1\n\n[limits]\nvolumes = 2\n": "f:4: ",
 		"[limits]\nvolumes = 1\nvolumes = 2\n":             "f:3: ",
 		"a = 1\nb = \"x\n":                                 "f:2: ",
+		"# a\n[limits\nvolumes = 1\n":                      "f:2: ",
 		"\x00\xff":                                         "f:1: ",
 	} {
 		if _, err := Parse("f", []byte(text), size); err == nil || !strings.HasPrefix(err.Error(), want) {

@@ -63,11 +63,13 @@ func (p *parser) result() error {
 	return p.wrong
 }
 
-// syntax is the one problem of a text that is no TOML.
-func (p *parser) syntax(err error) error {
+// syntax is the one problem of a text that is no TOML. Its line is counted here: the decoder's own is that behind the end of the line in
+// some cases.
+func (p *parser) syntax(data string, err error) error {
 	var pe toml.ParseError
 	if errors.As(err, &pe) {
-		return Problems{{p.file, max(1, pe.Position.Line), oneLine(pe.Message)}} // the decoder counts from 0 in places
+		before := data[:max(0, min(pe.Position.Start, len(data)))]
+		return Problems{{p.file, 1 + strings.Count(before, "\n"), oneLine(pe.Message)}}
 	}
 	return Problems{{p.file, 0, oneLine(err.Error())}}
 }

@@ -80,6 +80,23 @@ func TestCommands(t *testing.T) {
 	clitest.Golden(t, "testdata/commands.golden", got)
 }
 
+func TestConfigCheckTellsEveryMistakeByItsLine(t *testing.T) {
+	t.Chdir("testdata")
+	got := clitest.Terminal{}.Transcript(program(), clitest.Serve(t, nil), words(
+		"config check good.toml", "config check good.toml --json", "config check bad.toml", "config check bad.toml --json", "config check syntax.toml",
+		"config check nosuch.toml", "config check .", "config", "config show", "config check a b",
+	)...)
+	t.Chdir("..")
+	clitest.Golden(t, "testdata/config.golden", got)
+}
+
+func TestConfigCheckTakesTheExample(t *testing.T) {
+	got := clitest.Terminal{}.Transcript(program(), clitest.Serve(t, nil), words("config check ../../lls.toml.example", "config check ../../packaging/lls.toml")...)
+	if n := strings.Count(got, "\nok\n"); n != 2 {
+		t.Errorf("got\n%s", got)
+	}
+}
+
 func TestNothingYet(t *testing.T) {
 	a := clitest.Serve(t, map[string]clitest.Answer{
 		"GET /status": {Result: api.Status{Version: "1.0", Since: "2026-11-22T11:00:00Z"}}, "GET /containers": {Result: nil}, "GET /volumes": {Result: nil},

@@ -26,6 +26,7 @@ _lls_agent() {
     init) words="--device --vg --pool --loop --yes --json --help" ;;
     run) words="--config --json --help" ;;
     reload) words="--json --help" ;;
+    config) words="--json --help" ;;
     status) words="--json --help" ;;
     containers) words="--json --help" ;;
     list) words="--all --json --help" ;;
@@ -43,7 +44,7 @@ _lls_agent() {
     undelete) words="--as --json --help" ;;
     purge) words="--yes --json --help" ;;
     give) words="--json --help" ;;
-    "") words="init run reload status containers list info usage watch create snapshot mount umount replay resize set delete undelete purge give help --help --version" ;;
+    "") words="init run reload config status containers list info usage watch create snapshot mount umount replay resize set delete undelete purge give help --help --version" ;;
     esac
     if [[ $cur != -* ]]; then
         case $cmd in

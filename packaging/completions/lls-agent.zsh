@@ -13,6 +13,7 @@ _lls_agent() {
         'init:make a pool; without flags, one in a file that is back at boot'
         'run:be the daemon; systemd does this'
         'reload:have the daemon read its configuration again'
+        'config:check a configuration without using it; the daemon need not run'
         'status:show pools, numbers and problems'
         'containers:show the containers and whether LLS works in them'
         'list:show every volume'
@@ -57,6 +58,10 @@ _lls_agent() {
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' ;;
+    config)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' '*: :' ;;
     status)
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
