@@ -90,6 +90,13 @@ func TestConfigCheckTellsEveryMistakeByItsLine(t *testing.T) {
 	clitest.Golden(t, "testdata/config.golden", got)
 }
 
+func TestARefusedReloadListsEveryMistake(t *testing.T) {
+	refused := api.Errorf(api.Malformed, "cannot take the new configuration: it has 2 mistakes").WithHint("mend /etc/lls/lls.toml; the old one stays in force")
+	refused.Problems = []string{"/etc/lls/lls.toml:3: colour: no such key", "/etc/lls/lls.toml:9: limits.size: \"lots\" is no size"}
+	a := clitest.Serve(t, map[string]clitest.Answer{"POST /reload": {Err: refused}})
+	clitest.Golden(t, "testdata/reload.golden", clitest.Terminal{}.Transcript(program(), a, words("reload", "reload --json")...))
+}
+
 func TestConfigCheckTakesTheExample(t *testing.T) {
 	got := clitest.Terminal{}.Transcript(program(), clitest.Serve(t, nil), words("config check ../../lls.toml.example", "config check ../../packaging/lls.toml")...)
 	if n := strings.Count(got, "\nok\n"); n != 2 {
