@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -38,10 +39,30 @@ func (c *call) status(ctx context.Context) (api.Status, error) {
 			out.Problems = append(out.Problems, fmt.Sprintf("container %s: %s", g.Owner.Name, s))
 		}
 	}
+	out.Problems = append(out.Problems, a.configProblems()...)
 	if len(c.config.Pools) == 0 {
 		out.Problems = append(out.Problems, "there is no pool yet: lls-agent init makes one")
 	}
 	return out, nil
+}
+
+// configProblems are what keeps lls.toml, as it is now, from being in force.
+func (a *Agent) configProblems() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	const old = "; the old configuration stays in force"
+	problems, ok := errors.AsType[policy.Problems](a.badConfig)
+	switch {
+	case ok:
+		var all []string
+		for _, p := range problems {
+			all = append(all, p.Error()+old)
+		}
+		return all
+	case a.badConfig != nil:
+		return []string{a.badConfig.Error() + old}
+	}
+	return nil
 }
 
 func poolStatus(v *View, p policy.Pool) api.Pool {
@@ -59,17 +80,8 @@ func poolStatus(v *View, p policy.Pool) api.Pool {
 		out.Problem = lv.Health
 	}
 	out.Size, out.DataPercent, out.MetadataPercent = int64(lv.Size), lv.DataPercent, lv.MetadataPercent
-	for _, g := range v.Groups {
-		if string(g.Name) != p.Group {
-			continue
-		}
-		out.GroupFree = int64(g.Free)
-		for _, vol := range g.Volumes {
-			if vol.Pool == lv.Name {
-				out.Virtual += int64(vol.Size)
-			}
-		}
-	}
+	fill := fillOf(v, p, lv)
+	out.GroupFree, out.Virtual = fill.GroupFree, fill.Virtual
 	return out
 }
 
@@ -227,10 +239,18 @@ func (c *call) giver(v *View, name string) (catalog.Owner, error) {
 }
 
 func (c *call) reload(ctx context.Context, _ api.Empty) (api.Empty, error) {
-	if err := c.agent.Reload(ctx); err != nil {
-		return api.Empty{}, api.Errorf(api.Malformed, "cannot take the new configuration: %v", err).WithHint("mend %s; the old one stays in force", c.agent.opts.Config)
+	err := c.agent.Reload(ctx)
+	if err == nil {
+		return api.Empty{}, nil
 	}
-	return api.Empty{}, nil
+	e := api.Errorf(api.Malformed, "cannot take the new configuration: %v", err)
+	if problems, ok := errors.AsType[policy.Problems](err); ok && len(problems) > 1 {
+		e = api.Errorf(api.Malformed, "cannot take the new configuration: it has %d mistakes", len(problems))
+		for _, p := range problems {
+			e.Problems = append(e.Problems, p.Error())
+		}
+	}
+	return api.Empty{}, e.WithHint("mend %s; the old one stays in force", c.agent.opts.Config)
 }
 
 func paths(cfg *policy.Config) []container.Path {

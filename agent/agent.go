@@ -15,6 +15,8 @@ import (
 	"lls/agent/catalog"
 	"lls/agent/container"
 	"lls/agent/event"
+	"lls/agent/history"
+	"lls/agent/mount"
 	"lls/lvm"
 	"lls/policy"
 )
@@ -26,7 +28,8 @@ type Options struct {
 	Trees   string // a directory of the host for the containers' trees
 	Socket  string // the sysadmin's
 	Version string
-	SelfPID int // a process in the host's mount namespace
+	History string // a file for what was observed over time
+	SelfPID int    // a process in the host's mount namespace
 	Log     *slog.Logger
 	Now     func() time.Time
 }
@@ -65,13 +68,18 @@ type Agent struct {
 	sources    []Source
 	gate       gate
 	raw        *rawAccess
-	release    func()         // lets the host go down
-	stopping   chan struct{}  // closed when the agent begins to stop
-	work       sync.WaitGroup // every goroutine of the agent
+	past       *past
+	points     func(g *guest) ([]mount.Point, error) // mounts of a running container, or of the host for nil
+	release    func()                                // lets the host go down
+	stopping   chan struct{}                         // closed when the agent begins to stop
+	work       sync.WaitGroup                        // every goroutine of the agent
 
-	mu       sync.Mutex
-	cfg      *policy.Config
-	reserved map[string]bool // names being made, OWNER/NAME
+	rates rates
+
+	mu        sync.Mutex
+	cfg       *policy.Config
+	badConfig error           // why the last reload left cfg as it was, or nil
+	reserved  map[string]bool // names being made, OWNER/NAME
 }
 
 // Parts are what an agent works with. All are needed, but Sources and Release, without which it looks from time to time.
@@ -101,8 +109,12 @@ func New(o Options, p Parts) (*Agent, error) {
 	if err != nil {
 		o.Log.Warn("cannot take over all devices that were kept", "error", err)
 	}
+	old, err := history.Load(o.History)
+	if err != nil {
+		o.Log.Warn("what was observed before is lost, so all is kept longer", "error", err)
+	}
 	return &Agent{
-		raw: raw, opts: o, log: o.Log, store: newStore(p.LVM, o.Log, o.Now), mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
+		raw: raw, past: &past{path: o.History, history: old, verdicts: map[catalog.ID]verdict{}}, points: hostPoints(o.SelfPID), opts: o, log: o.Log, store: newStore(p.LVM, o.Log, o.Now), mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
 		bus: p.Bus, sources: p.Sources, hears: len(p.Sources) > 0, release: p.Release, ears: ears{coalescer: event.NewCoalescer(event.DefaultTiming())},
 		guests: newGuests(), pids: pids, endpoints: endpoints(), feed: newFeed(), stopping: make(chan struct{}), pidNS: ns, started: o.Now(), reserved: map[string]bool{},
 	}, nil
@@ -117,18 +129,31 @@ func (a *Agent) config() *policy.Config {
 	return a.cfg
 }
 
-// Reload reads lls.toml. On an error the configuration that is in force stays.
-func (a *Agent) Reload(ctx context.Context) error {
-	data, err := os.ReadFile(a.opts.Config)
+// ReadConfig reads an lls.toml; one that is not there is empty. The error is policy.Problems where the file could be read.
+func ReadConfig(file string) (*policy.Config, error) {
+	data, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("cannot read %s: %w", a.opts.Config, err)
+		return nil, fmt.Errorf("cannot read %s: %w", file, err)
 	}
-	cfg, err := policy.Parse(data, func(s string) (int64, error) {
+	return policy.Parse(file, data, func(s string) (int64, error) {
 		n, err := lvm.ParseSize(s)
 		return int64(n), err
 	})
+}
+
+// Reload reads lls.toml. On an error the configuration that is in force stays, and the status tells of it.
+func (a *Agent) Reload(ctx context.Context) error {
+	cfg, err := ReadConfig(a.opts.Config)
+	a.mu.Lock()
+	a.badConfig = err
+	a.mu.Unlock()
+	if problems, ok := errors.AsType[policy.Problems](err); ok {
+		for _, p := range problems {
+			a.log.Error("a mistake in the configuration", "problem", p)
+		}
+	}
 	if err != nil {
-		return fmt.Errorf("cannot read %s: %w", a.opts.Config, err)
+		return err
 	}
 	for _, p := range cfg.Pools {
 		if p.Loop == "" {
@@ -184,6 +209,7 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 		}
 	})
 	a.work.Go(func() { a.follow(watching) })
+	a.work.Go(func() { a.ageing(watching) })
 	a.work.Go(func() { a.bus.Run(watching) })
 	a.hear(watching, a.sources)
 	admin := a.listen(ln, nil)

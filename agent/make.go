@@ -76,7 +76,7 @@ func (c *call) admit(ctx context.Context, v *View, verb string, p *plan) *api.Er
 	if v.Catalog.Taken(p.Owner, p.Name) != nil {
 		return api.Errorf(api.Exists, "cannot %s %s: the name is taken", verb, p.Name)
 	}
-	lv, ok := c.pool(ctx, v, p.pool, func(lv lvm.Pool) bool { return lv.HasTag(catalog.PoolTag(p.pool.Name)) })
+	lv, ok := c.pool(ctx, v, p.pool, func(_ *View, lv lvm.Pool) bool { return lv.HasTag(catalog.PoolTag(p.pool.Name)) })
 	if !ok || !lv.HasTag(catalog.PoolTag(p.pool.Name)) {
 		return api.Errorf(api.NeedsAdmin, "cannot %s %s: pool %s is not there", verb, p.Name, p.pool.Name)
 	}
@@ -95,38 +95,41 @@ func (c *call) admit(ctx context.Context, v *View, verb string, p *plan) *api.Er
 }
 
 // pool finds a pool as it will do, in the view at hand or else in a new one: that it is back, or has room again, is known to LVM first, and
-// nobody is refused for what was.
-func (c *call) pool(ctx context.Context, v *View, p policy.Pool, willDo func(lvm.Pool) bool) (lvm.Pool, bool) {
+// nobody is refused for what was. Of what it finds, willDo was asked last.
+func (c *call) pool(ctx context.Context, v *View, p policy.Pool, willDo func(*View, lvm.Pool) bool) (lvm.Pool, bool) {
 	lv, ok := findPool(v.Groups, p)
-	if ok && willDo(lv) {
+	if ok && willDo(v, lv) {
 		return lv, true
 	}
 	if now, err := c.agent.store.current(ctx, 0); err == nil {
-		return findPool(now.Groups, p)
+		if lv, ok = findPool(now.Groups, p); ok {
+			willDo(now, lv)
+		}
 	}
 	return lv, ok
 }
 
 // refuse asks the policy whether the owner may have more in a pool.
 func (c *call) refuse(ctx context.Context, v *View, verb, name string, owner catalog.Owner, p policy.Pool, ask policy.Ask) *api.Error {
-	limits := c.config.Limits
-	var r *policy.Refusal
 	if !owner.IsHost() && !c.asker.Admin {
-		use, _ := useOf(v, owner, p)
-		r = limits.Admit(use, ask)
-	}
-	fits := func(lv lvm.Pool) bool {
-		r = limits.AdmitPool(policy.Fill{DataPercent: lv.DataPercent, MetadataPercent: lv.MetadataPercent, Known: lv.Known})
-		return r == nil
-	}
-	if r == nil {
-		if lv, ok := c.pool(ctx, v, p, fits); ok {
-			fits(lv)
+		if r := c.config.Rules(p.Name, owner.Name, "").Limits.Admit(useOf(v, owner, p), ask); r != nil {
+			return full(verb, name, r)
 		}
 	}
-	if r == nil {
-		return nil
+	var r *policy.Refusal
+	rules := c.config.PoolRules(p.Name)
+	c.pool(ctx, v, p, func(v *View, lv lvm.Pool) bool {
+		r = rules.Admit(fillOf(v, p, lv), ask)
+		return r == nil
+	})
+	if r != nil {
+		return full(verb, name, r)
 	}
+	return nil
+}
+
+// full is a refusal of the policy as an error.
+func full(verb, name string, r *policy.Refusal) *api.Error {
 	return api.Errorf(api.Full, "cannot %s %s: %s", verb, name, r.Why).WithHint("%s", r.Hint)
 }
 
@@ -288,6 +291,9 @@ func (c *call) addSnapshot(ctx context.Context, w lvm.Writer, v *View, source ca
 	p.pool = v.pool(src.LV)
 	p.ask = policy.Ask{Volume: true, Snapshot: true, Size: int64(src.LV.Size)}
 	if e := c.admit(ctx, v, "make", p); e != nil {
+		return nil, e
+	}
+	if e := c.tooFast(src, p); e != nil {
 		return nil, e
 	}
 	err := w.Snapshot(ctx, lvm.Snapshot{Origin: src.LV.Name, Name: p.LV.Name, Tags: p.Tags(), ReadOnly: readOnly, Activate: activate})

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"lls/agent/api"
@@ -12,9 +13,22 @@ import (
 	"lls/policy"
 )
 
+// written is a file of this text.
+func written(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func TestRawRights(t *testing.T) {
 	own, other := catalog.Owner{Name: "c1", Token: "t1"}, catalog.Owner{Name: "c2", Token: "t2"}
-	cfg := &policy.Config{Pools: []policy.Pool{{Name: "main", Group: "vg", LV: "pool", Raw: policy.Raw{Privileged: policy.RawRead, Unprivileged: policy.RawWrite}}}}
+	cfg, err := ReadConfig(written(t, "[pools.main]\nvg = \"vg\"\nlv = \"pool\"\nraw = { privileged = \"ro\", unprivileged = \"rw\" }\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	groups := []lvm.Group{{Name: testVG, Pools: []lvm.Pool{{VG: testVG, Name: testPool, Tags: []lvm.Tag{catalog.PoolTag("main")}}}}}
 	for _, test := range []struct {
 		what       string

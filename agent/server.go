@@ -187,6 +187,9 @@ func (s *socketServer) handle(w http.ResponseWriter, r *http.Request) {
 		c.asker = s.guest.asker()
 	}
 	body, problem := readBody(out, r)
+	if problem == nil && r.Method == http.MethodPost {
+		problem = c.tooBusy()
+	}
 	if problem != nil {
 		out.fail(problem)
 		return

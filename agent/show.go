@@ -191,10 +191,10 @@ func (c *call) usage(ctx context.Context) ([]api.Usage, error) {
 	out := []api.Usage{}
 	for _, o := range owners {
 		for _, p := range c.config.Pools {
-			use, trash := useOf(v, o, p)
-			u := api.Usage{Container: o.Name, Pool: p.Name, Volumes: use.Volumes, Snapshots: use.Snapshots, Size: use.Size, Trash: trash}
+			use := useOf(v, o, p)
+			u := api.Usage{Container: o.Name, Pool: p.Name, Volumes: use.Volumes, Snapshots: use.Snapshots, Size: use.Size, Trash: use.Trash}
 			if !o.IsHost() {
-				l := c.config.Limits
+				l := c.config.Rules(p.Name, o.Name, "").Limits
 				u.VolumesMax, u.SnapshotsMax, u.SizeMax = l.Volumes, l.Snapshots, l.Size
 			}
 			out = append(out, u)
@@ -228,20 +228,31 @@ func (c *call) usageOwners(v *View) ([]catalog.Owner, error) {
 	return owners, nil
 }
 
-// useOf adds up what an owner has in a pool, trash included, and counts the trash apart.
-func useOf(v *View, o catalog.Owner, p policy.Pool) (use policy.Use, trash int) {
+// useOf adds up what an owner has in a pool, trash included.
+func useOf(v *View, o catalog.Owner, p policy.Pool) (use policy.Use) {
 	for _, r := range v.Catalog.Records {
-		if r.Owner != o || v.pool(r.LV) != p {
-			continue
-		}
-		use.Volumes++
-		use.Size += int64(r.LV.Size)
-		if r.Origin != "" {
-			use.Snapshots++
-		}
-		if r.State == catalog.Trash {
-			trash++
+		if r.Owner == o && v.pool(r.LV) == p {
+			use.Add(policy.Held{Name: string(r.Name), Size: int64(r.LV.Size), Snapshot: r.Origin != "", Trash: r.State == catalog.Trash})
 		}
 	}
-	return use, trash
+	return use
+}
+
+// fillOf tells how full a pool is, and what its group has for it.
+func fillOf(v *View, p policy.Pool, lv lvm.Pool) policy.Fill {
+	f := policy.Fill{
+		DataPercent: lv.DataPercent, MetadataPercent: lv.MetadataPercent, Known: lv.Known, Size: int64(lv.Size), MetadataSize: int64(lv.MetadataSize),
+	}
+	for _, g := range v.Groups {
+		if string(g.Name) != p.Group {
+			continue
+		}
+		f.GroupSize, f.GroupFree = int64(g.Size), int64(g.Free)
+		for _, vol := range g.Volumes {
+			if vol.Pool == lv.Name {
+				f.Virtual += int64(vol.Size)
+			}
+		}
+	}
+	return f
 }

@@ -18,27 +18,41 @@ var tools embed.FS
 
 // guestConfig is /lls/config.json: what applies to the container.
 type guestConfig struct {
-	Container         string      `json:"container"`
-	DefaultVisibility string      `json:"default_visibility"`
-	DefaultFS         string      `json:"default_fs"`
-	Pools             []string    `json:"pools"` // the first is the default
-	Limits            guestLimits `json:"limits"`
+	Container         string                 `json:"container"`
+	DefaultVisibility string                 `json:"default_visibility"`
+	DefaultFS         string                 `json:"default_fs"`
+	Pools             []string               `json:"pools"`       // the first is the default
+	Limits            guestLimits            `json:"limits"`      // in the default pool
+	PoolLimits        map[string]guestLimits `json:"pool_limits"` // in each pool
 }
 
-// guestLimits are the limits in each pool; 0 is none. Size is bytes.
+// guestLimits are the limits in one pool; 0 is none. Sizes are bytes. OperationsPerMinute holds for all pools together.
 type guestLimits struct {
-	Volumes   int   `json:"volumes"`
-	Snapshots int   `json:"snapshots"`
-	Size      int64 `json:"size"`
+	Volumes             int   `json:"volumes"`
+	Snapshots           int   `json:"snapshots"`
+	Size                int64 `json:"size"`
+	Exclusive           int64 `json:"exclusive"`
+	OperationsPerMinute int   `json:"operations_per_minute"`
+	SnapshotsPerMinute  int   `json:"snapshots_per_minute"`
+}
+
+func limitsFor(g *guest, cfg *policy.Config, pool string) guestLimits {
+	l := cfg.Rules(pool, g.Owner.Name, "").Limits
+	return guestLimits{
+		Volumes: l.Volumes, Snapshots: l.Snapshots, Size: l.Size, Exclusive: l.Exclusive,
+		OperationsPerMinute: l.OperationsPerMinute, SnapshotsPerMinute: l.SnapshotsPerMinute,
+	}
 }
 
 func configFor(g *guest, cfg *policy.Config) ([]byte, error) {
+	first, _ := cfg.Pool("")
 	out := guestConfig{
-		Container: g.Owner.Name, DefaultVisibility: cfg.DefaultVisibility, DefaultFS: cfg.DefaultFS, Pools: []string{},
-		Limits: guestLimits{Volumes: cfg.Limits.Volumes, Snapshots: cfg.Limits.Snapshots, Size: cfg.Limits.Size},
+		Container: g.Owner.Name, DefaultVisibility: cfg.DefaultVisibility, DefaultFS: cfg.DefaultFS,
+		Pools: []string{}, Limits: limitsFor(g, cfg, first.Name), PoolLimits: map[string]guestLimits{},
 	}
 	for _, p := range cfg.Pools {
 		out.Pools = append(out.Pools, p.Name)
+		out.PoolLimits[p.Name] = limitsFor(g, cfg, p.Name)
 	}
 	text, err := json.MarshalIndent(out, "", "  ")
 	return append(text, '\n'), err

@@ -1,17 +1,71 @@
 package policy
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
 
-// Use is what one container has in one pool already.
-type Use struct {
-	Volumes, Snapshots int
-	Size               int64 // bytes
+// Limits bound what one container may have in one pool, its trash included. 0 is no limit.
+type Limits struct {
+	Volumes   int   // all of them, snapshots included
+	Snapshots int   // of anything
+	Size      int64 // bytes: sum of the virtual sizes
+	Exclusive int64 // bytes that only its own volumes map. Nobody can keep it from writing more, but it gets nothing new then
+
+	OperationsPerMinute int // requests that change something, in whatever pool
+	SnapshotsPerMinute  int // of one origin
+
+	// These hold for a pool as a whole, and for everybody: fill levels from which on nothing new is made, and how many times the pool's
+	// size its volumes may have together.
+	DataPercent, MetadataPercent, Overcommit float64
 }
 
-// Fill is how full a pool is. Known is false while it is inactive: then nothing is refused for it.
-type Fill struct {
-	DataPercent, MetadataPercent float64
-	Known                        bool
+// Use is what one container has in one pool already. The zero value is nothing; Add counts a volume. Sizes are bytes.
+type Use struct {
+	Volumes, Snapshots int
+	Size               int64
+	Exclusive          int64 // 0 while it is not known
+	Trash              int   // how many of the volumes are in the trash
+	held               []Held
+}
+
+// Held is one volume that counts. Name is as its owner types it.
+type Held struct {
+	Name            string
+	Size            int64
+	Snapshot, Trash bool
+}
+
+// Add counts one volume.
+func (u *Use) Add(h Held) {
+	u.Volumes++
+	u.Size += h.Size
+	if h.Snapshot {
+		u.Snapshots++
+	}
+	if h.Trash {
+		u.Trash++
+	}
+	u.held = append(u.held, h)
+}
+
+// named is how many volumes a refusal names.
+const named = 3
+
+// largest are those of the volumes that one can name, the largest first, and how many there are in all.
+func (u Use) largest(which func(Held) bool) (few []Held, all int) {
+	for _, h := range u.held {
+		if which(h) {
+			few = append(few, h)
+		}
+	}
+	slices.SortStableFunc(few, func(a, b Held) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.Name, b.Name)) })
+	return few[:min(named, len(few))], len(few)
 }
 
 // Ask is something new: one more volume, or growth. Size is the bytes it adds to the sum of virtual sizes.
@@ -22,38 +76,154 @@ type Ask struct {
 
 // Refusal says which limit stands against it. It is an error.
 type Refusal struct {
-	Limit string // as the key in lls.toml
+	Limit string // as the key in lls.toml, with its section
 	Why   string
 	Hint  string
+	Wait  time.Duration // when this is over by itself, until then; else 0
 }
 
 func (r *Refusal) Error() string { return r.Why }
 
 // Admit decides whether a container that uses use may have ask. It returns nil or the first limit that says no.
 func (l Limits) Admit(use Use, ask Ask) *Refusal {
-	hint := "make room: lls delete NAME, then lls purge NAME --yes; lls usage shows what counts"
+	anything := func(Held) bool { return true }
 	switch {
-	case ask.Volume && l.Volumes > 0 && use.Volumes+1 > l.Volumes:
-		return &Refusal{"volumes", fmt.Sprintf("it would be the volume number %d of %d allowed, trash included", use.Volumes+1, l.Volumes), hint}
-	case ask.Snapshot && l.Snapshots > 0 && use.Snapshots+1 > l.Snapshots:
-		return &Refusal{"snapshots", fmt.Sprintf("it would be the snapshot number %d of %d allowed, trash included", use.Snapshots+1, l.Snapshots), hint}
-	case l.Size > 0 && ask.Size > l.Size-use.Size:
-		return &Refusal{"size", fmt.Sprintf("%d bytes more than the %d in use would pass the %d allowed, trash included", ask.Size, use.Size, l.Size), hint}
+	case ask.Volume && l.Volumes > 0 && use.Volumes >= l.Volumes:
+		return use.refuse("limits.volumes", strconv.Itoa(l.Volumes), "used up by "+use.told("volume", anything), anything)
+	case ask.Snapshot && l.Snapshots > 0 && use.Snapshots >= l.Snapshots:
+		snapshots := func(h Held) bool { return h.Snapshot }
+		return use.refuse("limits.snapshots", strconv.Itoa(l.Snapshots), "used up by "+use.told("snapshot", snapshots), snapshots)
+	case ask.Size > 0 && l.Size > 0 && ask.Size > l.Size-use.Size:
+		why := fmt.Sprintf("%s is in use by %s, and this needs %s more", FormatSize(use.Size), use.told("volume", anything), FormatSize(ask.Size))
+		return use.refuse("limits.size", FormatSize(l.Size), why, anything)
+	case ask != Ask{} && l.Exclusive > 0 && use.Exclusive >= l.Exclusive:
+		why := fmt.Sprintf("%s of data is in no volume but these %s", FormatSize(use.Exclusive), use.told("volume", anything))
+		return use.refuse("limits.exclusive", FormatSize(l.Exclusive), why, anything)
 	}
 	return nil
 }
 
-// AdmitPool decides whether a pool that is so full takes anything new. It holds for the sysadmin as well.
-func (l Limits) AdmitPool(fill Fill) *Refusal {
-	if !fill.Known {
-		return nil
+// told says how many there are: "12 volumes, 3 of them in the trash (big 10G, old 1G, mine 512M)".
+func (u Use) told(what string, which func(Held) bool) string {
+	all, trash := u.Volumes, u.Trash
+	few, n := u.largest(func(h Held) bool { return h.Trash && which(h) })
+	if what == "snapshot" {
+		all, trash = u.Snapshots, n
 	}
-	hint := "purge what is not needed, or have the sysadmin grow the pool"
+	text := fmt.Sprintf("%d %s", all, what)
+	if all != 1 {
+		text += "s"
+	}
 	switch {
-	case fill.DataPercent >= l.DataPercent:
-		return &Refusal{"data_percent", fmt.Sprintf("the pool's data is %.1f%% full, and nothing new is made from %.0f%% on", fill.DataPercent, l.DataPercent), hint}
-	case fill.MetadataPercent >= l.MetadataPercent:
-		return &Refusal{"metadata_percent", fmt.Sprintf("the pool's metadata is %.1f%% full, and nothing new is made from %.0f%% on", fill.MetadataPercent, l.MetadataPercent), hint}
+	case trash == 0:
+		return text
+	case trash > len(few) && len(few) > 0:
+		return fmt.Sprintf("%s, %d of them in the trash (the largest are %s)", text, trash, listed(few))
+	case len(few) > 0:
+		return fmt.Sprintf("%s, %d of them in the trash (%s)", text, trash, listed(few))
+	}
+	return fmt.Sprintf("%s, %d of them in the trash", text, trash)
+}
+
+func listed(few []Held) string {
+	var all []string
+	for _, h := range few {
+		all = append(all, h.Name+" "+FormatSize(h.Size))
+	}
+	return strings.Join(all, ", ")
+}
+
+// refuse says what to type: to purge the largest of those in the trash, or to delete one that is not.
+func (u Use) refuse(limit, allowed, why string, which func(Held) bool) *Refusal {
+	r := &Refusal{Limit: limit, Why: fmt.Sprintf("%s allows %s: %s", limit, allowed, why)}
+	trash, _ := u.largest(func(h Held) bool { return h.Trash && which(h) })
+	live, _ := u.largest(func(h Held) bool { return !h.Trash && which(h) })
+	switch {
+	case len(trash) > 0:
+		r.Hint = fmt.Sprintf("lls purge %s --yes frees %s for good; all that counts: lls list --all", trash[0].Name, freed(limit, trash[0]))
+	case len(live) > 0:
+		r.Hint = fmt.Sprintf("make room: lls delete NAME, then lls purge NAME --yes; the largest: %s", listed(live))
+	default:
+		r.Hint = "make room: lls delete NAME, then lls purge NAME --yes; lls usage shows what counts"
+	}
+	return r
+}
+
+// freed is what a purge frees of a limit.
+func freed(limit string, h Held) string {
+	switch limit {
+	case "limits.volumes":
+		return "one volume"
+	case "limits.snapshots":
+		return "one snapshot"
+	}
+	return FormatSize(h.Size)
+}
+
+// Fill is how full a pool is, and what it can still become. Sizes are bytes.
+type Fill struct {
+	DataPercent, MetadataPercent float64
+	Known                        bool  // the two percentages are; not while the pool is inactive, and then nothing is refused for them
+	Size, MetadataSize           int64 // of the pool
+	Virtual                      int64 // sum of the sizes of the volumes in it
+	GroupSize, GroupFree         int64 // of its volume group
+}
+
+// Admit decides whether a pool takes something new. It holds for the sysadmin as well.
+func (p PoolRules) Admit(fill Fill, ask Ask) *Refusal {
+	switch {
+	case ask == Ask{}:
+		return nil
+	case fill.Known && fill.DataPercent >= p.DataPercent:
+		return tooFull("data", fill.DataPercent, p.DataPercent, p.Data.hope("growth.data", fill.Size, fill))
+	case fill.Known && fill.MetadataPercent >= p.MetadataPercent:
+		return tooFull("metadata", fill.MetadataPercent, p.MetadataPercent, p.Metadata.hope("growth.metadata", fill.MetadataSize, fill))
+	}
+	if most := p.Overcommit * float64(fill.Size); p.Overcommit > 0 && most < math.MaxInt64 && ask.Size > 0 && ask.Size > int64(most)-fill.Virtual {
+		return &Refusal{
+			Limit: "limits.overcommit",
+			Why: fmt.Sprintf("limits.overcommit allows volumes of %s in all in a pool of %s: %s is given away, and this needs %s more",
+				FormatSize(int64(most)), FormatSize(fill.Size), FormatSize(fill.Virtual), FormatSize(ask.Size)),
+			Hint: "purge what is not needed: lls purge NAME --yes; or ask the sysadmin for a larger pool, or a higher limits.overcommit in lls.toml",
+		}
 	}
 	return nil
+}
+
+func tooFull(what string, percent, most float64, hope string) *Refusal {
+	limit := "limits." + what + "_percent"
+	return &Refusal{
+		Limit: limit,
+		Why:   fmt.Sprintf("the pool's %s is %s full, and nothing new is made from %s on (%s)", what, FormatPercent(percent), strconv.FormatFloat(most, 'f', -1, 64)+"%", limit),
+		Hint:  "purge what is not needed: lls purge NAME --yes; " + hope,
+	}
+}
+
+// hope is what would make what is full larger. section is its name in lls.toml, size what it has now.
+func (g Growth) hope(section string, size int64, fill Fill) string {
+	reserve := g.Reserve.of(fill.GroupSize)
+	switch {
+	case g.Threshold == 0:
+		return fmt.Sprintf("it does not grow by itself (%s.threshold is 0), so ask the sysadmin to grow it", section)
+	case g.Cap > 0 && size >= g.Cap:
+		return fmt.Sprintf("it has grown to its cap (%s.cap is %s), so ask the sysadmin to raise that", section, FormatSize(g.Cap))
+	case fill.GroupFree <= reserve && reserve > 0:
+		return fmt.Sprintf("its volume group has no more room than %s.reserve keeps, so ask the sysadmin for another disk", section)
+	case fill.GroupFree <= 0:
+		return "its volume group has no more room, so ask the sysadmin for another disk"
+	}
+	return "it grows by itself, so try again in a moment"
+}
+
+// of is how many bytes a step is, of something of that size.
+func (s Step) of(size int64) int64 {
+	if s.Percent > 0 {
+		return int64(s.Percent / 100 * float64(size))
+	}
+	return s.Bytes
+}
+
+// FormatPercent writes a percentage with one decimal at most, which is never rounded up: 95%, 89.9%.
+func FormatPercent(p float64) string {
+	return strconv.FormatFloat(math.Floor(p*10)/10, 'f', -1, 64) + "%"
 }

@@ -3,31 +3,36 @@
 package policy
 
 import (
-	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/BurntSushi/toml"
 )
 
-// Config is a whole, valid lls.toml. Sizes are bytes.
+// Config is a whole, valid lls.toml. Sizes are bytes. What it says of a pool, a container and a volume is what its methods
+// Rules and PoolRules tell.
 type Config struct {
 	DefaultVisibility string // of what containers make: "hidden" or "visible"
 	DefaultFS         string // "ext4" or "xfs"
 	LXCPaths          []LXCPath
 	ClientGroups      []uint32 // gids inside a container that may use its socket besides root
 	Pools             []Pool   // sorted by name
-	Limits            Limits
+	Mail              Mail
+
+	general settings
+	rules   []rule // those of the pools' own tables first
 }
 
 // LXCPath is a directory of containers. Label stands before the names of its containers; it is empty for one path only.
 type LXCPath struct {
-	Path  string `toml:"path"`
-	Label string `toml:"label"`
+	Path  string
+	Label string
 }
 
 // Pool is a thin pool that clients may name.
@@ -36,60 +41,32 @@ type Pool struct {
 	Group string // the LVM volume group
 	LV    string // the thin pool in it
 	Loop  string // when set, the file that holds the group's only physical volume; the agent attaches it
-	Raw   Raw
-}
-
-// Limits bound what one container may have in one pool. 0 is no limit.
-type Limits struct {
-	Volumes   int   // all of them, snapshots and trash included
-	Snapshots int   // trash included
-	Size      int64 // bytes: sum of the virtual sizes, trash included
-	// DataPercent and MetadataPercent are the pool's fill levels above which nothing new is made.
-	DataPercent, MetadataPercent float64
 }
 
 // SizeParser reads a size as people write it; the package that knows LVM's sizes provides it.
 type SizeParser func(string) (int64, error)
 
-// file is lls.toml as it stands; its tags are the keys of lls.toml.example.
-type file struct {
-	DefaultVisibility string              `toml:"default_visibility"`
-	DefaultFS         string              `toml:"default_fs"`
-	LXC               fileLXC             `toml:"lxc"`
-	Pools             map[string]filePool `toml:"pools"`
-	Limits            fileLimits          `toml:"limits"`
-}
-
-type fileLXC struct {
-	Paths        []LXCPath `toml:"paths"`
-	ClientGroups []int64   `toml:"client_groups"`
-}
-
-type filePool struct {
-	VG   string `toml:"vg"`
-	LV   string `toml:"lv"`
-	Loop string `toml:"loop"`
-	Raw  struct {
-		Privileged   string `toml:"privileged"`
-		Unprivileged string `toml:"unprivileged"`
-	} `toml:"raw"`
-}
-
-type fileLimits struct {
-	Volumes         int     `toml:"volumes"`
-	Snapshots       int     `toml:"snapshots"`
-	Size            string  `toml:"size"`
-	DataPercent     float64 `toml:"data_percent"`
-	MetadataPercent float64 `toml:"metadata_percent"`
-}
-
 // defaults is the configuration of a host that has none: safe, and without pools.
-func defaults() file {
-	return file{
+func defaults() *Config {
+	const day = 24 * time.Hour
+	return &Config{
 		DefaultVisibility: "hidden",
 		DefaultFS:         "ext4",
-		LXC:               fileLXC{Paths: []LXCPath{{Path: "/var/lib/lxc"}}},
-		Limits:            fileLimits{Volumes: 500, Snapshots: 400, Size: "100T", DataPercent: 95, MetadataPercent: 90},
+		LXCPaths:          []LXCPath{{Path: "/var/lib/lxc"}},
+		ClientGroups:      []uint32{},
+		Mail:              Mail{To: []string{"root"}, Sendmail: "/usr/sbin/sendmail", Every: 5 * time.Minute, Levels: []float64{80, 90, 95}},
+		general: settings{
+			limits: Limits{
+				Volumes: 500, Snapshots: 400, Size: 100 << 40, OperationsPerMinute: 240, SnapshotsPerMinute: 60,
+				DataPercent: 95, MetadataPercent: 90, Overcommit: 100,
+			},
+			data:     Growth{Threshold: 80, Step: Step{Percent: 20}, Reserve: Step{Percent: 5}, CoolDown: 10 * time.Second},
+			metadata: Growth{Threshold: 70, Step: Step{Percent: 50}, Cap: 15 << 30, CoolDown: 10 * time.Second},
+			volume:   Growth{Threshold: 80, Step: Step{Percent: 20}, CoolDown: time.Minute},
+			expiry:   Expiry{Unused: 30 * day, Notice: 7 * day, Trash: 7 * day, LeaseMax: 90 * day},
+			trim:     Trim{Every: day, Pressure: 80},
+			raw:      Raw{Privileged: RawNone, Unprivileged: RawNone},
+		},
 	}
 }
 
@@ -102,110 +79,165 @@ var lvmName = regexp.MustCompile(`^[A-Za-z0-9_+.][A-Za-z0-9_+.-]{0,59}$`)
 // label matches what may stand before the names of a path's containers.
 var label = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,15}$`)
 
-// Parse reads lls.toml. The error joins everything that is wrong with it.
-func Parse(data []byte, size SizeParser) (*Config, error) {
-	f := defaults()
-	meta, err := toml.Decode(string(data), &f)
-	if err != nil {
-		var pe toml.ParseError
-		if errors.As(err, &pe) {
-			return nil, fmt.Errorf("line %d: %s", pe.Position.Line, pe.Message)
-		}
+// Parse reads lls.toml. name is the file's, for errors: an error is Problems, everything that is wrong with it.
+func Parse(name string, data []byte, size SizeParser) (*Config, error) {
+	p := &parser{file: name, size: size}
+	top := map[string]any{}
+	if _, err := toml.Decode(string(data), &top); err != nil {
+		return nil, p.syntax(string(data), err)
+	}
+	p.lines = findLines(string(data))
+	c := defaults()
+	p.general(c, top)
+	p.pools(c, top["pools"])
+	p.rules(c, top["rules"])
+	if err := p.result(); err != nil {
 		return nil, err
-	}
-	var wrong []error
-	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
-	for _, key := range meta.Undecoded() {
-		bad("%s: no such key", key)
-	}
-	c := &Config{DefaultVisibility: f.DefaultVisibility, DefaultFS: f.DefaultFS, LXCPaths: f.LXC.Paths}
-	if c.DefaultVisibility != "hidden" && c.DefaultVisibility != "visible" {
-		bad("default_visibility: %q is neither \"hidden\" nor \"visible\"", c.DefaultVisibility)
-	}
-	if c.DefaultFS != "ext4" && c.DefaultFS != "xfs" {
-		bad("default_fs: %q is neither \"ext4\" nor \"xfs\"", c.DefaultFS)
-	}
-	wrong = append(wrong, checkPaths(c.LXCPaths)...)
-	for _, g := range f.LXC.ClientGroups {
-		if g < 1 || g > 1<<32-2 {
-			bad("lxc.client_groups: %d is no group id above 0", g)
-			continue
-		}
-		c.ClientGroups = append(c.ClientGroups, uint32(g))
-	}
-	for _, name := range slices.Sorted(maps.Keys(f.Pools)) {
-		p := f.Pools[name]
-		c.Pools = append(c.Pools, Pool{Name: name, Group: p.VG, LV: p.LV, Loop: p.Loop, Raw: Raw(p.Raw)})
-	}
-	wrong = append(wrong, checkPools(c.Pools)...)
-	limits, errs := checkLimits(f.Limits, size)
-	c.Limits = limits
-	if wrong = append(wrong, errs...); len(wrong) > 0 {
-		return nil, errors.Join(wrong...)
 	}
 	return c, nil
 }
 
-func checkPaths(paths []LXCPath) (wrong []error) {
-	seen := map[string]bool{}
-	for _, p := range paths {
+// general reads everything but pools and rules.
+func (p *parser) general(c *Config, top map[string]any) {
+	keys := slices.DeleteFunc(p.keys(), func(k key) bool { return strings.HasPrefix(k.name, "raw.") })
+	t := p.table(nil, top, names(keys, "default_visibility", "default_fs", "lxc.paths", "lxc.client_groups", "pools", "rules",
+		"mail.to", "mail.from", "mail.relay", "mail.sendmail", "mail.every", "mail.levels"))
+	get(t, "default_visibility", &c.DefaultVisibility, oneOf("hidden", "visible"))
+	get(t, "default_fs", &c.DefaultFS, oneOf("ext4", "xfs"))
+	if v, ok := t.values["lxc.paths"]; ok {
+		c.LXCPaths = t.lxcPaths(v)
+	}
+	getList(t, "lxc.client_groups", &c.ClientGroups, groupID)
+	t.mail(&c.Mail)
+	for _, set := range t.settings(keys) {
+		set(&c.general)
+	}
+}
+
+func groupID(v any) (uint32, error) {
+	n, ok := v.(int64)
+	if !ok || n < 1 || n > 1<<32-2 {
+		return 0, fmt.Errorf("%s is no group id above 0", written(v))
+	}
+	return uint32(n), nil
+}
+
+func (t *table) lxcPaths(v any) (paths []LXCPath) {
+	at, seen := t.at("lxc.paths"), map[string]bool{}
+	for i, values := range t.tables(at, v) {
+		one, k := LXCPath{}, t.table(below(at, element(i)), values, []string{"path", "label"})
+		get(k, "path", &one.Path, text)
+		get(k, "label", &one.Label, text)
 		switch {
-		case !filepath.IsAbs(p.Path) || filepath.Clean(p.Path) != p.Path:
-			wrong = append(wrong, fmt.Errorf("lxc.paths: %q is no clean absolute path", p.Path))
-		case p.Label != "" && !label.MatchString(p.Label):
-			wrong = append(wrong, fmt.Errorf("lxc.paths: label %q must match %s", p.Label, label))
-		case seen["path "+p.Path]:
-			wrong = append(wrong, fmt.Errorf("lxc.paths: %s stands there twice", p.Path))
-		case seen["label "+p.Label]:
-			wrong = append(wrong, fmt.Errorf("lxc.paths: two paths have the label %q; give each its own", p.Label))
+		case values == nil: // it is no table, and that was said
+		case !filepath.IsAbs(one.Path) || filepath.Clean(one.Path) != one.Path:
+			k.wrongAt("path", "%q is no clean absolute path", one.Path)
+		case one.Label != "" && !label.MatchString(one.Label):
+			k.wrongAt("label", "%q must match %s", one.Label, label)
+		case seen["path "+one.Path]:
+			k.wrongAt("path", "%s stands there twice", one.Path)
+		case seen["label "+one.Label]:
+			k.wrongAt("", "two paths have the label %q; give each its own", one.Label)
 		}
-		seen["path "+p.Path], seen["label "+p.Label] = true, true
+		seen["path "+one.Path], seen["label "+one.Label] = true, true
+		paths = append(paths, one)
 	}
-	return wrong
+	return paths
 }
 
-func checkPools(pools []Pool) (wrong []error) {
+func (t *table) mail(m *Mail) {
+	address := textWhere(func(s string) error {
+		if s == "" || strings.ContainsAny(s, " \t,;<>\"") || s[0] == '-' {
+			return fmt.Errorf("%q is no mail address", s)
+		}
+		return nil
+	})
+	getList(t, "mail.to", &m.To, address)
+	get(t, "mail.from", &m.From, func(v any) (string, error) {
+		if v == "" {
+			return "", nil
+		}
+		return address(v)
+	})
+	get(t, "mail.relay", &m.Relay, textWhere(func(s string) error {
+		host, port, err := net.SplitHostPort(s)
+		if s != "" && (err != nil || host == "" || port == "") {
+			return fmt.Errorf("%q is no HOST:PORT", s)
+		}
+		return nil
+	}))
+	get(t, "mail.sendmail", &m.Sendmail, textWhere(func(s string) error {
+		if s != "" && !filepath.IsAbs(s) {
+			return fmt.Errorf("%q is no absolute path", s)
+		}
+		return nil
+	}))
+	if m.Sendmail == "" && m.Relay == "" && len(m.To) > 0 {
+		t.wrongAt("mail.sendmail", "mail could go nowhere: there is no relay either; for no mail at all, set to = []")
+	}
+	get(t, "mail.every", &m.Every, duration)
+	getList(t, "mail.levels", &m.Levels, admission)
+	slices.Sort(m.Levels)
+	m.Levels = slices.Compact(m.Levels)
+}
+
+// pools reads each pool's own table.
+func (p *parser) pools(c *Config, v any) {
+	if v == nil {
+		return
+	}
+	all, ok := v.(map[string]any)
+	if !ok {
+		p.bad([]string{"pools"}, "%s is no table: each pool has its own, such as [pools.main]", written(v))
+		return
+	}
 	seen := map[string]string{}
-	for _, p := range pools {
-		if !poolName.MatchString(p.Name) {
-			wrong = append(wrong, fmt.Errorf("pools.%s: a pool's name must match %s", p.Name, poolName))
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		at := []string{"pools", name}
+		values, ok := all[name].(map[string]any)
+		if !ok {
+			p.bad(at, "%s is no table", written(all[name]))
+			continue
 		}
-		if !lvmName.MatchString(p.Group) {
-			wrong = append(wrong, fmt.Errorf("pools.%s.vg: %q is no name of a volume group", p.Name, p.Group))
+		pool := Pool{Name: name}
+		t := p.table(at, values, names(rawKeys(), "vg", "lv", "loop"))
+		t.pool(&pool)
+		if other, ok := seen[pool.Group+"/"+pool.LV]; ok && pool.Group != "" {
+			p.bad(at, "it is the same thin pool as pools.%s", other)
 		}
-		if !lvmName.MatchString(p.LV) {
-			wrong = append(wrong, fmt.Errorf("pools.%s.lv: %q is no name of a thin pool", p.Name, p.LV))
+		seen[pool.Group+"/"+pool.LV] = name
+		c.Pools = append(c.Pools, pool)
+		if sets := t.settings(rawKeys()); len(sets) > 0 {
+			c.rules = append(c.rules, rule{pool: name, sets: sets})
 		}
-		if p.Loop != "" && (!filepath.IsAbs(p.Loop) || strings.ContainsRune(p.Loop, 0)) {
-			wrong = append(wrong, fmt.Errorf("pools.%s.loop: %q is no absolute path", p.Name, p.Loop))
-		}
-		if other, ok := seen[p.Group+"/"+p.LV]; ok {
-			wrong = append(wrong, fmt.Errorf("pools.%s: is the same thin pool as pools.%s", p.Name, other))
-		}
-		seen[p.Group+"/"+p.LV] = p.Name
 	}
-	return wrong
 }
 
-func checkLimits(f fileLimits, size SizeParser) (Limits, []error) {
-	var wrong []error
-	l := Limits{Volumes: f.Volumes, Snapshots: f.Snapshots, DataPercent: f.DataPercent, MetadataPercent: f.MetadataPercent}
-	if l.Volumes < 0 || l.Snapshots < 0 {
-		wrong = append(wrong, errors.New("limits: a number of volumes or snapshots is 0 (no limit) or more"))
+func (t *table) pool(pool *Pool) {
+	named := func(what string) func(any) (string, error) {
+		return textWhere(func(s string) error {
+			if !lvmName.MatchString(s) {
+				return fmt.Errorf("%q is no name of a %s", s, what)
+			}
+			return nil
+		})
 	}
-	for key, v := range map[string]float64{"data_percent": l.DataPercent, "metadata_percent": l.MetadataPercent} {
-		if !(v > 0 && v <= 100) {
-			wrong = append(wrong, fmt.Errorf("limits.%s: %v is not above 0 and at most 100", key, v))
+	if !poolName.MatchString(pool.Name) {
+		t.wrongAt("", "a pool's name must match %s", poolName)
+	}
+	for _, k := range []string{"vg", "lv"} {
+		if _, ok := t.values[k]; !ok {
+			t.wrongAt(k, "it is missing")
 		}
 	}
-	if f.Size != "" && f.Size != "0" {
-		n, err := size(f.Size)
-		if err != nil {
-			wrong = append(wrong, fmt.Errorf("limits.size: %w", err))
+	get(t, "vg", &pool.Group, named("volume group"))
+	get(t, "lv", &pool.LV, named("thin pool"))
+	get(t, "loop", &pool.Loop, textWhere(func(s string) error {
+		if s != "" && !filepath.IsAbs(s) {
+			return fmt.Errorf("%q is no absolute path", s)
 		}
-		l.Size = n
-	}
-	return l, wrong
+		return nil
+	}))
 }
 
 // Pool finds a pool by name; the empty name is the first one's. The second result is false when there is none.

@@ -57,6 +57,7 @@ type Subject struct {
 	Open         Fact // its device is held, mounted or not
 	InFstab      Fact // its container's fstab names it
 	OwnerStopped Fact // its container exists and does not run
+	OwnerHost    bool // the sysadmin's own: never expires
 	OwnerGone    Fact // no container has the owner's token: an orphan
 	Depended     Fact // other volumes read through to it: classic snapshots, thin volumes of an external origin
 
@@ -98,7 +99,7 @@ const (
 // counting decides what the present time of a volume that is not in the trash counts as.
 func (s Subject) counting() Counting {
 	switch {
-	case s.Mounted == Yes || s.Open == Yes || s.Visible || !s.Snapshot || s.OwnerGone == Yes:
+	case s.Mounted == Yes || s.Open == Yes || s.Visible || !s.Snapshot || s.OwnerGone == Yes || s.OwnerHost:
 		return CountingUse // whoever an orphan is given to, or who hides a dataset, has all the time from there on
 	case s.State != StateLive || s.ReadOnly, s.Mounted != No, s.Open != No, s.OwnerGone != No, s.Depended != No:
 		return CountingNothing

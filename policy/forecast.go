@@ -178,7 +178,7 @@ func (o Outlook) String() string {
 	case o.In < time.Minute:
 		return pace + part + " is full in less than a minute"
 	}
-	return pace + part + " is full in " + asSpan(o.In)
+	return pace + part + " is full in " + FormatSpan(o.In)
 }
 
 // Writer is a volume, and how many bytes more of it are mapped than before.

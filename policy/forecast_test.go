@@ -168,7 +168,7 @@ func TestSizesAndSpansReadAsPeopleWriteThem(t *testing.T) {
 	}
 	for d, want := range map[time.Duration]string{0: "0s", -day: "0s", time.Second: "1s", 90 * time.Second: "1m 30s", 52 * time.Hour: "2d 4h",
 		30 * day: "30d", day + time.Minute: "1d", 400 * day: "1y 35d"} {
-		if got := asSpan(d); got != want {
+		if got := FormatSpan(d); got != want {
 			t.Errorf("%v: %q, want %q", d, got, want)
 		}
 	}

@@ -75,7 +75,7 @@ func (g Growth) Decide(s GrowthState) GrowthVerdict {
 		return v
 	case s.Grown && s.SinceGrown < g.CoolDown && s.Percent < NearlyFull:
 		v.Blocked, v.Wait = BlockedCool, g.CoolDown-max(s.SinceGrown, 0)
-		v.Why = fmt.Sprintf("%s, but it grew %s ago, and %s must pass between two growths", full, asSpan(s.SinceGrown), asSpan(g.CoolDown))
+		v.Why = fmt.Sprintf("%s, but it grew %s ago, and %s must pass between two growths", full, FormatSpan(s.SinceGrown), FormatSpan(g.CoolDown))
 		return v
 	}
 	to, why := g.wanted(s, extent)

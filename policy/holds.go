@@ -22,6 +22,7 @@ const (
 	holdPolicy
 	holdTrashPolicy
 	holdUndated
+	holdHost
 	holdOrphan
 	holdOwnerUnknown
 	holdMounted
@@ -49,6 +50,7 @@ var holdWords = map[holdKind]struct{ words, change string }{
 	holdPolicy:          {"the policy lets no snapshot of this kind expire", "the policy in lls.toml"},
 	holdTrashPolicy:     {"the policy leaves the trash alone until somebody purges it", "the policy in lls.toml, or purging it"},
 	holdUndated:         {"it is not known when it was deleted", "purging it"},
+	holdHost:            {"it is the sysadmin's, and none of those expires", "deleting it"},
 	holdOrphan:          {"its container is gone: it is the sysadmin's", "lls-agent give, delete or purge"},
 	holdOwnerUnknown:    {"it is not known whether its container still exists", ""},
 	holdMounted:         {"mounted", "unmounting it starts its time"},
@@ -77,15 +79,15 @@ func (e Expiry) tell(h hold, s Subject, age Age, now time.Time) string {
 	case holdLease:
 		until := asDate(s.Lease, now)
 		if seen := unix(s.Lease) == age.Lease; seen && age.LeaseLength > age.LeaseSeen {
-			return fmt.Sprintf("leased until %s (both the date and %s of running time must pass)", until, asSpan(age.LeaseLength-age.LeaseSeen))
+			return fmt.Sprintf("leased until %s (both the date and %s of running time must pass)", until, FormatSpan(age.LeaseLength-age.LeaseSeen))
 		}
 		return "leased until " + until
 	case holdStopped, holdFstab:
 		if e.IdleMax > 0 {
-			return fmt.Sprintf("%s, which counts for %s of %s", text, asSpan(min(age.Idle, e.IdleMax)), asSpan(e.IdleMax))
+			return fmt.Sprintf("%s, which counts for %s of %s", text, FormatSpan(min(age.Idle, e.IdleMax)), FormatSpan(e.IdleMax))
 		}
 	case holdGrace:
-		return fmt.Sprintf("%s: %s of %s", text, asSpan(age.trashOf(s)), asSpan(PressureGrace))
+		return fmt.Sprintf("%s: %s of %s", text, FormatSpan(age.trashOf(s)), FormatSpan(PressureGrace))
 	}
 	return text
 }

@@ -39,7 +39,7 @@ type Verdict struct {
 
 // Outlook says what comes next: "in 18d of running time its owner is told that it will go".
 func (v Verdict) Outlook() string {
-	when := "in " + asSpan(v.Wait) + " of running time "
+	when := "in " + FormatSpan(v.Wait) + " of running time "
 	if v.Wait <= 0 {
 		when = "then "
 	}
@@ -67,6 +67,7 @@ func (s Subject) holds(age Age, now time.Time) (found []hold) {
 	case StateLive:
 		add(s.Visible, holdVisible, Never)
 		add(!s.Snapshot, holdNoSnapshot, Never)
+		add(s.OwnerHost, holdHost, Never)
 		add(s.ReadOnly, holdReadOnly, Never)
 	case StateMaking:
 		add(true, holdMaking, Never)
@@ -196,14 +197,14 @@ func (e Expiry) Judge(s Subject, age Age, now time.Time) Verdict {
 func (e Expiry) tellAge(s Subject, age Age, now time.Time) (told []string) {
 	switch {
 	case s.State == StateTrash && e.Trash > 0 && !s.Deleted.IsZero():
-		told = append(told, fmt.Sprintf("in the trash for %s of %s, since %s", asSpan(age.trashOf(s)), asSpan(e.Trash), asDate(s.Deleted, now)))
+		told = append(told, fmt.Sprintf("in the trash for %s of %s, since %s", FormatSpan(age.trashOf(s)), FormatSpan(e.Trash), asDate(s.Deleted, now)))
 		if rest := s.Deleted.Add(e.Trash).Sub(now); rest > e.Trash-age.trashOf(s) && rest > MaxStep {
-			told = append(told, fmt.Sprintf("and its date must be %s old, which it is on %s", asSpan(e.Trash), asDate(s.Deleted.Add(e.Trash), now)))
+			told = append(told, fmt.Sprintf("and its date must be %s old, which it is on %s", FormatSpan(e.Trash), asDate(s.Deleted.Add(e.Trash), now)))
 		}
 	case s.State == StateLive && s.Snapshot && !s.Visible && e.Unused > 0:
-		told = append(told, fmt.Sprintf("unused for %s of %s", asSpan(age.Unused), asSpan(e.Unused)))
+		told = append(told, fmt.Sprintf("unused for %s of %s", FormatSpan(age.Unused), FormatSpan(e.Unused)))
 		if next, _ := e.inLife(s, age, now); next == Trash {
-			told = append(told, fmt.Sprintf("its owner was told %s ago, of %s", asSpan(age.SinceAnnounced), asSpan(e.Notice)))
+			told = append(told, fmt.Sprintf("its owner was told %s ago, of %s", FormatSpan(age.SinceAnnounced), FormatSpan(e.Notice)))
 		}
 	}
 	return told

@@ -29,8 +29,8 @@ func asPercent(p float64) string { return trimmed(math.Floor(p*10+1e-9)/10) + "%
 
 func trimmed(v float64) string { return strings.TrimSuffix(strconv.FormatFloat(v, 'f', 1, 64), ".0") }
 
-// asSpan writes a time that passes, in its two largest units and rounded down: "2d 4h", "30d", "90s" is "1m 30s". Years are 365 days.
-func asSpan(d time.Duration) string {
+// FormatSpan writes a time that passes, in its two largest units and rounded down: "2d 4h", "30d", "90s" is "1m 30s". Years are 365 days.
+func FormatSpan(d time.Duration) string {
 	if d < time.Second {
 		return "0s"
 	}

@@ -59,9 +59,9 @@ func (v Trimmed) due(fill Fill) (why string, ok bool) {
 		return fmt.Sprintf("its pool is %s full, and volumes are trimmed from %s on", asPercent(fill.DataPercent), asPercent(v.Trim.Pressure)), true
 	case v.Trim.Every > 0 && v.Since >= v.Trim.Every:
 		if !v.Before {
-			return fmt.Sprintf("mounted for %s, and trimmed every %s", asSpan(v.Since), asSpan(v.Trim.Every)), true
+			return fmt.Sprintf("mounted for %s, and trimmed every %s", FormatSpan(v.Since), FormatSpan(v.Trim.Every)), true
 		}
-		return fmt.Sprintf("last trimmed %s ago of %s", asSpan(v.Since), asSpan(v.Trim.Every)), true
+		return fmt.Sprintf("last trimmed %s ago of %s", FormatSpan(v.Since), FormatSpan(v.Trim.Every)), true
 	}
 	return "", false
 }

@@ -20,30 +20,30 @@ const (
 // Paths of the verbs, below "/"+Version. A verb that changes something is a POST with its request as the JSON body and
 // answers with a stream of [Line]; one that only tells is a GET and answers with one JSON value, or an [Error].
 const (
-	PathInfo       = "/"           // GET: ServerInfo
-	PathVolumes    = "/volumes"    // GET: []Volume; query all=1 also lists the trash
-	PathVolume     = "/volume"     // GET: Volume with Holders; query name=REF
-	PathUsage      = "/usage"      // GET: []Usage; query container=NAME on the sysadmin's socket
-	PathWatch      = "/watch"      // GET: a stream of Event, one a line, until either side ends it
-	PathStatus     = "/status"     // GET: Status; sysadmin
-	PathContainers = "/containers" // GET: []Container; sysadmin
-	PathCreate     = "/create"     // POST CreateRequest: Volume
-	PathSnapshot   = "/snapshot"   // POST SnapshotRequest: Volume
-	PathMount      = "/mount"      // POST MountRequest: Mount
-	PathReplay     = "/replay"     // POST ReplayRequest: []Replayed
-	PathUmount     = "/umount"     // POST UmountRequest: []Mount, those that were taken away
-	PathResize     = "/resize"     // POST ResizeRequest: Volume
-	PathSet        = "/set"        // POST SetRequest: Volume
-	PathDelete     = "/delete"     // POST NameRequest: Volume
-	PathUndelete   = "/undelete"   // POST UndeleteRequest: Volume
-	PathPurge      = "/purge"      // POST NameRequest: Volume
-	PathKeep       = "/keep"       // POST KeepRequest: Volume
+	PathInfo       = "/"               // GET: ServerInfo
+	PathVolumes    = "/volumes"        // GET: []Volume; query all=1 also lists the trash
+	PathVolume     = "/volume"         // GET: Volume with Holders; query name=REF
+	PathUsage      = "/usage"          // GET: []Usage; query container=NAME on the sysadmin's socket
+	PathWatch      = "/watch"          // GET: a stream of Event, one a line, until either side ends it
+	PathStatus     = "/status"         // GET: Status; sysadmin
+	PathContainers = "/containers"     // GET: []Container; sysadmin
+	PathCreate     = "/create"         // POST CreateRequest: Volume
+	PathSnapshot   = "/snapshot"       // POST SnapshotRequest: Volume
+	PathMount      = "/mount"          // POST MountRequest: Mount
+	PathReplay     = "/replay"         // POST ReplayRequest: []Replayed
+	PathUmount     = "/umount"         // POST UmountRequest: []Mount, those that were taken away
+	PathResize     = "/resize"         // POST ResizeRequest: Volume
+	PathSet        = "/set"            // POST SetRequest: Volume
+	PathDelete     = "/delete"         // POST NameRequest: Volume
+	PathUndelete   = "/undelete"       // POST UndeleteRequest: Volume
+	PathPurge      = "/purge"          // POST NameRequest: Volume
+	PathKeep       = "/keep"           // POST KeepRequest: Volume
 	PathExplain    = "/policy/explain" // GET ?name=: Explanation; sysadmin
 	PathDryRun     = "/policy/dry-run" // GET: []Prospect; sysadmin
-	PathGive       = "/give"       // POST GiveRequest: []Volume; sysadmin
-	PathRevoke     = "/revoke"     // POST RevokeRequest: Volume; sysadmin
-	PathReload     = "/reload"     // POST Empty: Empty; sysadmin
-	PathHookStart  = "/hook/start" // POST HookStart: HookAnswer; the LXC hook
+	PathGive       = "/give"           // POST GiveRequest: []Volume; sysadmin
+	PathRevoke     = "/revoke"         // POST RevokeRequest: Volume; sysadmin
+	PathReload     = "/reload"         // POST Empty: Empty; sysadmin
+	PathHookStart  = "/hook/start"     // POST HookStart: HookAnswer; the LXC hook
 )
 
 // Empty is the body of a request or an answer that says nothing more.
@@ -312,7 +312,7 @@ const (
 	EventChanged   = "changed" // its size, visibility, access or owner
 	EventDeleted   = "deleted" // it went to the trash
 	EventUndeleted = "undeleted"
-	EventPurged    = "purged" // it is gone for good, or no longer to be seen
+	EventPurged    = "purged"   // it is gone for good, or no longer to be seen
 	EventExpiring  = "expiring" // nobody uses it, and it goes to the trash some time after
 	EventMounted   = "mounted"
 	EventUnmounted = "unmounted"

@@ -81,6 +81,8 @@ type Error struct {
 	Message string   `json:"message"`
 	Hint    string   `json:"hint,omitempty"`
 	Holders []Holder `json:"holders,omitempty"` // who makes it busy
+	// Problems is each of several things that are wrong, where Message only counts them.
+	Problems []string `json:"problems,omitempty"`
 	// Detail is for the agent's journal and the sysadmin: it never crosses a container's socket.
 	Detail error `json:"-"`
 }

@@ -21,14 +21,10 @@ func readConfig(path string) (*policy.Config, error) {
 }
 
 func parse(path string, data []byte) (*policy.Config, error) {
-	cfg, err := policy.Parse(data, func(s string) (int64, error) {
+	return policy.Parse(path, data, func(s string) (int64, error) {
 		n, err := lvm.ParseSize(s)
 		return int64(n), err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", path, err)
-	}
-	return cfg, nil
 }
 
 // freeName is what the next pool is called: main, then main2 and so on.

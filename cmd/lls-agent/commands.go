@@ -51,6 +51,7 @@ func daemonCommands() []cli.Command {
 				return c.Show(api.Empty{}, "the configuration is read anew and in force")
 			},
 		},
+		config(), policyCommand(),
 		{
 			Name: "status", Max: 0, Short: "show pools, numbers and problems",
 			Examples: []cli.Example{{Line: "status", Does: "an overview"}},

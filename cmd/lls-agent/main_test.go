@@ -80,6 +80,30 @@ func TestCommands(t *testing.T) {
 	clitest.Golden(t, "testdata/commands.golden", got)
 }
 
+func TestConfigCheckTellsEveryMistakeByItsLine(t *testing.T) {
+	t.Chdir("testdata")
+	got := clitest.Terminal{}.Transcript(program(), clitest.Serve(t, nil), words(
+		"config check good.toml", "config check good.toml --json", "config check bad.toml", "config check bad.toml --json", "config check syntax.toml",
+		"config check nosuch.toml", "config check .", "config", "config show", "config check a b",
+	)...)
+	t.Chdir("..")
+	clitest.Golden(t, "testdata/config.golden", got)
+}
+
+func TestARefusedReloadListsEveryMistake(t *testing.T) {
+	refused := api.Errorf(api.Malformed, "cannot take the new configuration: it has 2 mistakes").WithHint("mend /etc/lls/lls.toml; the old one stays in force")
+	refused.Problems = []string{"/etc/lls/lls.toml:3: colour: no such key", "/etc/lls/lls.toml:9: limits.size: \"lots\" is no size"}
+	a := clitest.Serve(t, map[string]clitest.Answer{"POST /reload": {Err: refused}})
+	clitest.Golden(t, "testdata/reload.golden", clitest.Terminal{}.Transcript(program(), a, words("reload", "reload --json")...))
+}
+
+func TestConfigCheckTakesTheExample(t *testing.T) {
+	got := clitest.Terminal{}.Transcript(program(), clitest.Serve(t, nil), words("config check ../../lls.toml.example", "config check ../../packaging/lls.toml")...)
+	if n := strings.Count(got, "\nok\n"); n != 2 {
+		t.Errorf("got\n%s", got)
+	}
+}
+
 func TestNothingYet(t *testing.T) {
 	a := clitest.Serve(t, map[string]clitest.Answer{
 		"GET /status": {Result: api.Status{Version: "1.0", Since: "2026-11-22T11:00:00Z"}}, "GET /containers": {Result: nil}, "GET /volumes": {Result: nil},

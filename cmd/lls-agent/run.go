@@ -80,7 +80,7 @@ func daemon(ctx context.Context, config string, log *slog.Logger) error {
 	runner := run.New()
 	watcher := bus.NewWatcher(bus.Options{Version: version, Log: log})
 	a, err := agent.New(agent.Options{
-		Config: config, Client: clientFile, Trees: treesDir, Socket: api.AdminSocket, Version: version,
+		Config: config, Client: clientFile, Trees: treesDir, Socket: api.AdminSocket, Version: version, History: stateDir + "/history.json",
 		SelfPID: os.Getpid(), Log: log, Now: time.Now,
 	}, agent.Parts{
 		LVM:        lvm.NewHost(runner, lvm.Options{BackupDir: backupDir, Managed: catalog.Managed}),

@@ -13,6 +13,8 @@ _lls_agent() {
         'init:make a pool; without flags, one in a file that is back at boot'
         'run:be the daemon; systemd does this'
         'reload:have the daemon read its configuration again'
+        'config:check a configuration without using it; the daemon need not run'
+        'policy:see why a volume is kept or goes, and what would happen by itself'
         'status:show pools, numbers and problems'
         'containers:show the containers and whether LLS works in them'
         'list:show every volume'
@@ -26,6 +28,7 @@ _lls_agent() {
         'replay:mount now what the container'\''s /etc/fstab has of volumes'
         'resize:grow a volume and its file system, mounted or not'
         'set:say who sees a volume, and how others may mount it'
+        'keep:keep a volume for a time, whatever the policy says'
         'delete:move volumes to the trash'
         'undelete:bring a volume back from the trash'
         'purge:destroy a volume of the trash for ever'
@@ -58,6 +61,14 @@ _lls_agent() {
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' ;;
+    config)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' '*: :' ;;
+    policy)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' '*: :' ;;
     status)
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
@@ -127,6 +138,12 @@ _lls_agent() {
         _arguments \
             '--visibility[whether others see it, and may snapshot it]:WHO:(visible hidden)' \
             '--access[how others may mount it while it is visible]:HOW:(rw ro none)' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_agent_volumes' '*: :' ;;
+    keep)
+        _arguments \
+            '--for[such as 12h or 7d; never - without an end; 0 - no longer]:TIME:' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
             '1:NAME:_lls_agent_volumes' '*: :' ;;

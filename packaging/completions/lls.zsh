@@ -21,6 +21,7 @@ _lls() {
         'replay:mount now what the container'\''s /etc/fstab has of volumes'
         'resize:grow a volume and its file system, mounted or not'
         'set:say who sees a volume, and how others may mount it'
+        'keep:keep a volume for a time, whatever the policy says'
         'delete:move volumes to the trash'
         'undelete:bring a volume back from the trash'
         'purge:destroy a volume of the trash for ever'
@@ -94,6 +95,12 @@ _lls() {
         _arguments \
             '--visibility[whether others see it, and may snapshot it]:WHO:(visible hidden)' \
             '--access[how others may mount it while it is visible]:HOW:(rw ro none)' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_volumes' '*: :' ;;
+    keep)
+        _arguments \
+            '--for[such as 12h or 7d; never - without an end; 0 - no longer]:TIME:' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
             '1:NAME:_lls_volumes' '*: :' ;;

@@ -166,13 +166,16 @@ func (c *Call) Report(err error) int {
 	if c.json {
 		text, err := encode(struct {
 			Error *api.Error `json:"error"`
-		}{&api.Error{Code: e.Code, Message: e.Message, Hint: hint, Holders: e.Holders}}, "")
+		}{&api.Error{Code: e.Code, Message: e.Message, Hint: hint, Holders: e.Holders, Problems: e.Problems}}, "")
 		if err == nil {
 			_, _ = io.WriteString(c.Stderr, text)
 		}
 		return status
 	}
 	lines := []string{c.program.Name + ": " + Clean(e.Message)}
+	for _, p := range e.Problems {
+		lines = append(lines, "  "+Clean(p))
+	}
 	lines = append(lines, Holders(e.Holders)...)
 	if hint != "" {
 		lines = append(lines, "hint: "+Clean(hint))

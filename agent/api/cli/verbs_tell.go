@@ -145,6 +145,15 @@ func describe(v api.Volume, c *Call) []string {
 	if v.Expires != nil {
 		add("expires", dateIn(*v.Expires, c.Now()))
 	}
+	switch {
+	case v.Forever:
+		add("kept", "without an end")
+	case v.Lease != nil:
+		add("kept until", dateIn(*v.Lease, c.Now()))
+	}
+	if v.GrowTo > 0 {
+		add("grows to", Size(v.GrowTo))
+	}
 	for _, m := range v.Mounts {
 		where := m.Container
 		if m.Path != "" {

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"lls/agent"
+	"lls/agent/api"
+	"lls/agent/api/cli"
+	"lls/policy"
+)
+
+func config() cli.Command {
+	return cli.Command{
+		Name: "config", Operands: "check [FILE]", Min: 1, Max: 2,
+		Short: "check a configuration without using it; the daemon need not run",
+		Examples: []cli.Example{
+			{Line: "config check", Does: "before: systemctl reload lls-agent"},
+			{Line: "config check new.toml", Does: "another file"},
+		},
+		Direct: func(_ context.Context, c *cli.Call) int { return checkConfig(c) },
+	}
+}
+
+// checkConfig prints "ok", or each mistake on a line that begins with its file and line, as compilers do.
+func checkConfig(c *cli.Call) int {
+	if c.Operand(0) != "check" {
+		return c.Report(api.Errorf(api.Malformed, "cannot config: unknown word %q", c.Operand(0)).WithHint("for example: %s", c.Hint("config", "check")))
+	}
+	file := configFile
+	var err error
+	if len(c.Operands) > 1 {
+		file = c.Operand(1)
+		_, err = os.Stat(file) // the daemon takes a missing file for an empty one; who names one means one that is there
+	}
+	if err == nil {
+		_, err = agent.ReadConfig(file)
+	}
+	problems, ok := errors.AsType[policy.Problems](err)
+	switch {
+	case err == nil:
+		if err := c.Show(api.Empty{}, "ok"); err != nil {
+			return c.Report(err)
+		}
+		return 0
+	case !ok:
+		return c.Report(api.Errorf(api.Malformed, "cannot check %s: %v", file, err).WithHint("give a file that can be read: %s", c.Hint("config", "check", "FILE")))
+	case c.Has("json"):
+		e := api.Errorf(api.Malformed, "cannot take %s: it has mistakes", file).WithHint("all keys are in /usr/share/doc/lls/lls.toml.example")
+		for _, p := range problems {
+			e.Problems = append(e.Problems, p.Error())
+		}
+		return c.Report(e)
+	}
+	for _, p := range problems {
+		_, _ = fmt.Fprintln(c.Stderr, cli.Clean(p.Error()))
+	}
+	return api.Malformed.Exit()
+}

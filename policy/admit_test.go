@@ -1,0 +1,267 @@
+package policy
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+func limitOf(r *Refusal) string {
+	if r == nil {
+		return ""
+	}
+	return r.Limit
+}
+
+// holding is the use of so many volumes of 10 bytes, of which these are in the trash.
+func holding(volumes, snapshots, trash int) Use {
+	var u Use
+	for i := range volumes {
+		u.Add(Held{Name: fmt.Sprintf("v%d", i), Size: 10, Snapshot: i < snapshots, Trash: i >= volumes-trash})
+	}
+	return u
+}
+
+func TestAdmitRefusesJustPastEachLimit(t *testing.T) {
+	l := Limits{Volumes: 3, Snapshots: 2, Size: 100, Exclusive: 50}
+	tests := []struct {
+		name  string
+		use   Use
+		ask   Ask
+		limit string
+	}{
+		{"one volume before the last", holding(1, 0, 0), Ask{Volume: true}, ""},
+		{"the last volume", holding(2, 0, 0), Ask{Volume: true}, ""},
+		{"one volume too many", holding(3, 0, 0), Ask{Volume: true}, "limits.volumes"},
+		{"too many already", holding(4, 0, 0), Ask{Volume: true}, "limits.volumes"},
+		{"trash counts", holding(3, 0, 3), Ask{Volume: true}, "limits.volumes"},
+		{"one snapshot before the last", holding(1, 0, 0), Ask{Volume: true, Snapshot: true}, ""},
+		{"the last snapshot", holding(2, 1, 0), Ask{Volume: true, Snapshot: true}, ""},
+		{"one snapshot too many", holding(2, 2, 0), Ask{Volume: true, Snapshot: true}, "limits.snapshots"},
+		{"a snapshot in the trash counts", Use{Volumes: 2, Snapshots: 2, Trash: 2}, Ask{Volume: true, Snapshot: true}, "limits.snapshots"},
+		{"no snapshot is asked for", holding(2, 2, 0), Ask{Volume: true}, ""},
+		{"growth at full numbers", holding(3, 2, 0), Ask{Size: 50}, ""},
+		{"one byte less than all", Use{Size: 50}, Ask{Size: 49}, ""},
+		{"the last byte", Use{Size: 50}, Ask{Size: 50}, ""},
+		{"one byte too many", Use{Size: 50}, Ask{Size: 51}, "limits.size"},
+		{"no overflow", Use{Size: 50}, Ask{Size: 1<<63 - 1}, "limits.size"},
+		{"no growth although the limit has sunk", Use{Size: 200}, Ask{}, ""},
+		{"one byte of its own less", Use{Exclusive: 49}, Ask{Volume: true}, ""},
+		{"all of its own bytes", Use{Exclusive: 50}, Ask{Volume: true}, "limits.exclusive"},
+		{"more of its own bytes", Use{Exclusive: 51}, Ask{Size: 1}, "limits.exclusive"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := limitOf(l.Admit(tt.use, tt.ask)); got != tt.limit {
+				t.Errorf("refused by %q, want %q", got, tt.limit)
+			}
+		})
+	}
+	many := Use{Volumes: 1e6, Snapshots: 1e6, Size: 1 << 60, Exclusive: 1 << 60}
+	if r := (Limits{}).Admit(many, Ask{Volume: true, Snapshot: true, Size: 1 << 40}); r != nil {
+		t.Errorf("no limits refuse: %v", r)
+	}
+}
+
+func TestAQuotaSaysWhatIsUsedByWhatAndWhatToType(t *testing.T) {
+	var u Use
+	for _, h := range []Held{
+		{"small", 512 << 20, false, true}, {"big", 100 << 30, true, true}, {"old", 1536 << 20, false, true}, {"mid", 10 << 30, true, true},
+		{"live", 3 << 40, true, false}, {"other", 1 << 40, false, false},
+	} {
+		u.Add(h)
+	}
+	live := Use{}
+	live.Add(Held{"one", 2 << 30, false, false})
+	snap := Ask{Volume: true, Snapshot: true, Size: 1 << 40}
+	for _, tt := range []struct {
+		limits    Limits
+		use       Use
+		why, hint string
+	}{
+		{
+			Limits{Volumes: 6}, u,
+			"limits.volumes allows 6: used up by 6 volumes, 4 of them in the trash (the largest are big 100G, mid 10G, old 1.5G)",
+			"lls purge big --yes frees one volume for good; all that counts: lls list --all",
+		},
+		{
+			Limits{Snapshots: 3}, u,
+			"limits.snapshots allows 3: used up by 3 snapshots, 2 of them in the trash (big 100G, mid 10G)",
+			"lls purge big --yes frees one snapshot for good; all that counts: lls list --all",
+		},
+		{
+			Limits{Size: 5 << 40}, u,
+			"limits.size allows 5T: 4.11T is in use by 6 volumes, 4 of them in the trash (the largest are big 100G, mid 10G, old 1.5G), and this needs 1T more",
+			"lls purge big --yes frees 100G for good; all that counts: lls list --all",
+		},
+		{
+			Limits{Volumes: 1}, live,
+			"limits.volumes allows 1: used up by 1 volume",
+			"make room: lls delete NAME, then lls purge NAME --yes; the largest: one 2G",
+		},
+		{
+			Limits{Size: 1 << 30}, Use{},
+			"limits.size allows 1G: 0B is in use by 0 volumes, and this needs 1T more",
+			"make room: lls delete NAME, then lls purge NAME --yes; lls usage shows what counts",
+		},
+	} {
+		r := tt.limits.Admit(tt.use, snap)
+		if r == nil || r.Why != tt.why || r.Hint != tt.hint || r.Error() != r.Why {
+			t.Errorf("%+v:\n%+v\nwant\n%s\n%s", tt.limits, r, tt.why, tt.hint)
+		}
+	}
+}
+
+func TestAPoolWatchesDataMetadataAndItsPromises(t *testing.T) {
+	p := PoolRules{DataPercent: 95, MetadataPercent: 90, Overcommit: 2.5}
+	full := func(data, metadata float64) Fill {
+		return Fill{DataPercent: data, MetadataPercent: metadata, Known: true, Size: 100}
+	}
+	snap := Ask{Volume: true, Snapshot: true, Size: 10}
+	tests := []struct {
+		name  string
+		fill  Fill
+		ask   Ask
+		limit string
+	}{
+		{"just below both", full(94.99, 89.99), snap, ""},
+		{"at the data's level", full(95, 0), snap, "limits.data_percent"},
+		{"above the data's level", full(95.01, 0), Ask{Size: 1}, "limits.data_percent"},
+		{"at the metadata's level", full(0, 90), snap, "limits.metadata_percent"},
+		{"above the metadata's level", full(0, 90.01), snap, "limits.metadata_percent"},
+		{"inactive", Fill{DataPercent: 100, MetadataPercent: 100, Size: 100}, snap, ""},
+		{"nothing is asked for", full(100, 100), Ask{}, ""},
+		{"one byte before the promises' end", Fill{Size: 100, Virtual: 239}, snap, ""},
+		{"at the promises' end", Fill{Size: 100, Virtual: 240}, snap, ""},
+		{"one byte past it", Fill{Size: 100, Virtual: 241}, snap, "limits.overcommit"},
+		{"past it already", Fill{Size: 100, Virtual: 300}, Ask{Size: 1}, "limits.overcommit"},
+		{"no overflow", Fill{Size: 100, Virtual: 1}, Ask{Size: 1<<63 - 1}, "limits.overcommit"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := limitOf(p.Admit(tt.fill, tt.ask)); got != tt.limit {
+				t.Errorf("refused by %q, want %q", got, tt.limit)
+			}
+		})
+	}
+	for _, overcommit := range []float64{0, 1e300} {
+		p.Overcommit = overcommit
+		if r := p.Admit(Fill{Size: 1 << 40, Virtual: 1 << 60}, snap); r != nil {
+			t.Errorf("an overcommit of %v refuses: %v", overcommit, r)
+		}
+	}
+}
+
+func TestAFullPoolSaysWhatWouldHelp(t *testing.T) {
+	grows := Growth{Threshold: 80, Cap: 200 << 30, Reserve: Step{Percent: 10}}
+	fill := Fill{DataPercent: 96.25, Known: true, Size: 100 << 30, GroupSize: 500 << 30, GroupFree: 51 << 30}
+	with := func(change func(g *Growth, f *Fill)) (PoolRules, Fill) {
+		g, f := grows, fill
+		change(&g, &f)
+		return PoolRules{DataPercent: 95, MetadataPercent: 90, Data: g, Metadata: g}, f
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(g *Growth, f *Fill)
+		hope   string
+	}{
+		{"growing", func(*Growth, *Fill) {}, "it grows by itself, so try again in a moment"},
+		{"off", func(g *Growth, _ *Fill) { g.Threshold = 0 }, "it does not grow by itself (growth.data.threshold is 0), so ask the sysadmin to grow it"},
+		{"at its cap", func(_ *Growth, f *Fill) { f.Size = 200 << 30 }, "it has grown to its cap (growth.data.cap is 200G), so ask the sysadmin to raise that"},
+		{"at the reserve", func(_ *Growth, f *Fill) { f.GroupFree = 50 << 30 }, "its volume group has no more room than growth.data.reserve keeps, so ask the sysadmin for another disk"},
+		{"out of space", func(g *Growth, f *Fill) { g.Reserve, f.GroupFree = Step{}, 0 }, "its volume group has no more room, so ask the sysadmin for another disk"},
+	} {
+		p, f := with(tt.change)
+		r := p.Admit(f, Ask{Size: 1})
+		if r == nil || r.Why != "the pool's data is 96.2% full, and nothing new is made from 95% on (limits.data_percent)" ||
+			r.Hint != "purge what is not needed: lls purge NAME --yes; "+tt.hope {
+			t.Errorf("%s: %+v", tt.name, r)
+		}
+	}
+	p, f := with(func(g *Growth, f *Fill) {
+		f.DataPercent, f.MetadataPercent, f.MetadataSize, g.Cap = 1, 91, 16<<30, 15<<30
+	})
+	if r := p.Admit(f, Ask{Size: 1}); limitOf(r) != "limits.metadata_percent" ||
+		r.Hint != "purge what is not needed: lls purge NAME --yes; it has grown to its cap (growth.metadata.cap is 15G), so ask the sysadmin to raise that" {
+		t.Errorf("metadata: %+v", r)
+	}
+	p, f = PoolRules{DataPercent: 95, MetadataPercent: 90, Overcommit: 2}, Fill{Size: 50 << 30, Virtual: 99 << 30}
+	want := "limits.overcommit allows volumes of 100G in all in a pool of 50G: 99G is given away, and this needs 2G more"
+	if r := p.Admit(f, Ask{Size: 2 << 30}); r == nil || r.Why != want {
+		t.Errorf("overcommit: %+v", r)
+	}
+}
+
+func TestARateHoldsInEveryMinute(t *testing.T) {
+	start := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	var r Rate
+	at := func(d time.Duration) *Refusal { return r.Admit("limits.x", 3, start.Add(d)) }
+	for _, d := range []time.Duration{0, 10 * time.Second, 20 * time.Second} {
+		if no := at(d); no != nil {
+			t.Fatalf("%v: %v", d, no)
+		}
+	}
+	for d, wait := range map[time.Duration]string{20 * time.Second: "40s", 20*time.Second + 1: "40s", time.Minute - 1: "1s"} {
+		no := at(d)
+		if limitOf(no) != "limits.x" || no.Wait != time.Minute-d || no.Hint != "try again in "+wait || no.Why != "limits.x allows 3 within a minute" {
+			t.Errorf("%v: %+v", d, no)
+		}
+	}
+	if no := at(time.Minute); no != nil {
+		t.Errorf("the first is a minute ago, but: %v", no)
+	}
+	if no := at(time.Minute); no == nil || no.Wait != 10*time.Second {
+		t.Errorf("the second is not: %+v", no)
+	}
+	if no := r.Admit("limits.x", 1, start.Add(time.Minute)); no == nil || no.Wait != time.Minute {
+		t.Errorf("with a limit that has sunk: %+v", no)
+	}
+	if r.Idle(start.Add(2*time.Minute-1)) || !r.Idle(start.Add(2*time.Minute)) {
+		t.Error("idle is not after a minute")
+	}
+	for range 1000 {
+		if no := r.Admit("limits.x", 0, start); no != nil || !r.Idle(start) {
+			t.Fatal("no limit is one")
+		}
+	}
+	if no := r.Admit("limits.x", 1, start.Add(time.Hour)); no != nil {
+		t.Error(no)
+	}
+	if no := r.Admit("limits.x", 1, start); no != nil {
+		t.Errorf("a clock that was set back holds everything up: %v", no)
+	}
+}
+
+// Whatever the times, no minute has more than was allowed in it.
+func FuzzRate(f *testing.F) {
+	f.Add([]byte{0, 1, 2, 250, 0, 0, 9}, 2)
+	f.Fuzz(func(t *testing.T, steps []byte, most int) {
+		if most < 1 || most > 20 {
+			return
+		}
+		var r Rate
+		var taken []time.Time
+		now := time.Unix(0, 0)
+		for _, s := range steps {
+			now = now.Add(time.Duration(s) * 200 * time.Millisecond)
+			no := r.Admit("x", most, now)
+			if no == nil {
+				taken = append(taken, now)
+				if n := len(taken); n > most && taken[n-1].Sub(taken[n-1-most]) < time.Minute {
+					t.Fatalf("%d within %v", most+1, taken[n-1].Sub(taken[n-1-most]))
+				}
+				continue
+			}
+			if no.Wait <= 0 || no.Wait > time.Minute {
+				t.Fatalf("to wait: %v", no.Wait)
+			}
+			later := Rate{admitted: append([]time.Time(nil), r.admitted...)}
+			if early := (&Rate{admitted: append([]time.Time(nil), r.admitted...)}).Admit("x", most, now.Add(no.Wait-1)); early == nil {
+				t.Fatal("it need not have waited so long")
+			}
+			if still := later.Admit("x", most, now.Add(no.Wait)); still != nil {
+				t.Fatalf("it waited as long as it was told, and: %v", still)
+			}
+		}
+	})
+}

@@ -1,0 +1,113 @@
+package policy
+
+import (
+	"fmt"
+	"path"
+	"strings"
+)
+
+// rule is one [[rules]], or what a pool's own table sets.
+type rule struct {
+	pool, container, volume string // shell patterns; an empty one matches all
+	sets                    []func(*settings)
+}
+
+// PoolRules are what is decided for a pool as a whole.
+type PoolRules struct {
+	Data, Metadata Growth
+	Trim           Trim
+	// DataPercent and MetadataPercent are the fill levels from which on nothing new is made.
+	DataPercent, MetadataPercent float64
+	Overcommit                   float64 // how many times the pool's size its volumes may have together; 0 is no limit
+}
+
+// Rules are what is decided for a volume of a container in a pool, or for the container there when volume is empty. container is a
+// name without its token, "host" for the sysadmin, whom Limits are not meant for.
+func (c *Config) Rules(pool, container, volume string) Rules {
+	s := c.settings(pool, container, volume)
+	return Rules{Limits: s.limits, Growth: s.volume, Expiry: s.expiry, Trim: s.trim, Raw: s.raw}
+}
+
+// PoolRules are what is decided for a pool.
+func (c *Config) PoolRules(pool string) PoolRules {
+	s := c.settings(pool, "", "")
+	return PoolRules{
+		Data: s.data, Metadata: s.metadata, Trim: s.trim,
+		DataPercent: s.limits.DataPercent, MetadataPercent: s.limits.MetadataPercent, Overcommit: s.limits.Overcommit,
+	}
+}
+
+// settings are the general ones, and over them each rule that matches.
+func (c *Config) settings(pool, container, volume string) settings {
+	s := c.general
+	for _, r := range c.rules {
+		if !matches(r.pool, pool) || !matches(r.container, container) || !matches(r.volume, volume) {
+			continue
+		}
+		for _, set := range r.sets {
+			set(&s)
+		}
+	}
+	return s
+}
+
+// matches tries a pattern that is known to be good. What has no name is matched by no pattern.
+func matches(pattern, name string) bool {
+	if pattern == "" || name == "" {
+		return pattern == ""
+	}
+	ok, _ := path.Match(pattern, name)
+	return ok
+}
+
+// rules reads [[rules]].
+func (p *parser) rules(c *Config, v any) {
+	if v == nil {
+		return
+	}
+	keys := p.keys()
+	for i, values := range p.tables([]string{"rules"}, v) {
+		if values == nil {
+			continue
+		}
+		r, wrong := rule{}, len(p.wrong)
+		t := p.table([]string{"rules", element(i)}, values, names(keys, "pool", "container", "volume"))
+		get(t, "pool", &r.pool, pattern)
+		get(t, "container", &r.container, pattern)
+		get(t, "volume", &r.volume, pattern)
+		r.sets = t.settings(keys)
+		t.checkScope(keys)
+		if len(r.sets) == 0 && len(p.wrong) == wrong {
+			t.wrongAt("", "this rule sets nothing")
+		}
+		c.rules = append(c.rules, r)
+	}
+}
+
+// pattern is one that path.Match takes, and that a name could match: names have neither slash nor token.
+var pattern = textWhere(func(s string) error {
+	if _, err := path.Match(s, ""); err != nil {
+		return fmt.Errorf("%q is no pattern that a shell would take", s)
+	}
+	if strings.ContainsAny(s, "/#") {
+		return fmt.Errorf("%q can match nothing: no name has a / or #", s)
+	}
+	return nil
+})
+
+// checkScope finds settings that cannot hold for what the rule matches.
+func (t *table) checkScope(keys []key) {
+	for _, k := range keys {
+		if _, ok := t.values[k.name]; !ok {
+			continue
+		}
+		for _, by := range []struct {
+			what    string
+			allowed bool
+		}{{"pool", k.scope.pool}, {"container", k.scope.container}, {"volume", k.scope.volume}} {
+			if pattern, ok := t.values[by.what]; ok && pattern != "" && !by.allowed {
+				t.wrongAt(k.name, "a rule with a %s cannot set it: %s", by.what, k.scope.why)
+			}
+		}
+	}
+}
