@@ -88,7 +88,12 @@ type call struct {
 	defined map[catalog.Owner]bool
 }
 
-func (c *call) progress(format string, args ...any) { c.answer.progress(fmt.Sprintf(format, args...)) }
+// progress tells whoever waits for the answer. A call of the agent's own has nobody who does.
+func (c *call) progress(format string, args ...any) {
+	if c.answer != nil {
+		c.answer.progress(fmt.Sprintf(format, args...))
+	}
+}
 
 // volume finds the volume that ref names for the caller, and checks that the caller may do action with it. It is the only way
 // for an endpoint to come by a volume that a request names. verb is for the error: "cannot VERB NAME: why".

@@ -30,7 +30,7 @@ func (c *call) policyExplain(ctx context.Context) (api.Explanation, error) {
 		return api.Explanation{}, err
 	}
 	now := c.agent.opts.Now()
-	s, e := c.agent.subject(v, c.agent.gather(ctx), r), c.agent.expiry(v, r)
+	s, e := c.agent.subject(v, c.agent.gather(ctx, v), r), c.agent.expiry(v, r)
 	age := e.Observe(c.agent.past.age(r.ID), s, 0, now)
 	d := e.Judge(s, age, now)
 	return api.Explanation{Name: v.Catalog.Shown(c.asker, r), State: string(r.State), Action: d.Action.String(), Reasons: d.Reasons, Next: d.Outlook(), Change: d.Change}, nil
@@ -49,7 +49,7 @@ func (c *call) dryRun(ctx context.Context) ([]api.Prospect, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, now := a.gather(ctx), a.opts.Now()
+	f, now := a.gather(ctx, v), a.opts.Now()
 	out := []api.Prospect{}
 	for _, r := range v.Catalog.Records {
 		s, e := a.subject(v, f, r), a.expiry(v, r)

@@ -136,6 +136,7 @@ func (c *call) place(ctx context.Context, v *View, r *catalog.Record, at target,
 	if g != nil {
 		m.Container = g.Owner.Name
 	}
+	c.agent.used(v, r)
 	if !placed.Already {
 		c.agent.told(api.EventMounted, v, r, g, placed.Path)
 	}
@@ -253,6 +254,7 @@ func (c *call) umount(ctx context.Context, in api.UmountRequest) ([]api.Mount, e
 			return nil, err
 		}
 		c.what = m.record.Owner.String() + "/" + string(m.record.LV.Name)
+		c.agent.used(v, m.record)
 		c.agent.told(api.EventUnmounted, v, m.record, g, m.Path)
 		out := api.Mount{Volume: name, Container: api.HostOwner, Path: m.Path}
 		if g != nil {

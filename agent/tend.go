@@ -51,6 +51,17 @@ func (p *past) with(do func(h *history.History)) {
 	do(p.history)
 }
 
+// save writes what was observed to disk.
+func (p *past) save() error {
+	p.mu.Lock()
+	text, err := p.history.Text()
+	p.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return history.Save(p.path, text)
+}
+
 func (p *past) age(id catalog.ID) (age policy.Age) {
 	p.with(func(h *history.History) { age = h.Ages[string(id)] })
 	return age
@@ -61,6 +72,8 @@ type facts struct {
 	places  map[device][]place
 	exist   map[catalog.Owner]bool // containers; nil when they could not be listed
 	running map[catalog.Owner]fstabOf
+	// depended are volumes that others read through to, VG/LV: classic snapshots, thin volumes on an external origin.
+	depended map[string]bool
 }
 
 // fstabOf is what the fstab of a running container names. Known is false when that is not known of all its lines.
@@ -70,8 +83,11 @@ type fstabOf struct {
 }
 
 // gather reads the facts.
-func (a *Agent) gather(ctx context.Context) facts {
-	f := facts{places: a.places(), running: map[catalog.Owner]fstabOf{}}
+func (a *Agent) gather(ctx context.Context, v *View) facts {
+	f := facts{places: a.places(), running: map[catalog.Owner]fstabOf{}, depended: map[string]bool{}}
+	for _, g := range v.Groups {
+		f.addDepended(g)
+	}
 	all, err := a.containers.List(paths(a.config()))
 	if err != nil {
 		a.log.Warn("cannot list all containers, so nothing of theirs ages", "error", err)
@@ -98,6 +114,19 @@ func (a *Agent) gather(ctx context.Context) facts {
 	return f
 }
 
+// addDepended notes what of a group lvm.Group.Dependents would say something of, in one pass.
+func (f facts) addDepended(g lvm.Group) {
+	pools := map[lvm.Name]lvm.Name{}
+	for _, v := range g.Volumes {
+		pools[v.Name] = v.Pool
+	}
+	for _, v := range slices.Concat(g.Others, g.Volumes) {
+		if pool, thin := pools[v.Origin]; v.Origin != "" && !(thin && v.Thin && v.Pool == pool) {
+			f.depended[string(g.Name)+"/"+string(v.Origin)] = true
+		}
+	}
+}
+
 // fstabNames is what a container's fstab names now. It is its root's to write, so what cannot be read is not known.
 func (a *Agent) fstabNames(ctx context.Context, g *guest) fstabOf {
 	text, err := a.readFstab(ctx, g)
@@ -117,7 +146,7 @@ func (a *Agent) subject(v *View, f facts, r *catalog.Record) policy.Subject {
 	s := policy.Subject{
 		ID: string(r.ID), Name: string(r.Name), Owner: r.Owner.String(), Pool: v.pool(r.LV).Name, State: policy.State(r.State),
 		Snapshot: r.Origin != "", Visible: r.Visible, Mounted: policy.Known(len(at) > 0), Places: len(at), Open: policy.Known(r.LV.Active && r.LV.Open),
-		Lease: r.Lease, Forever: r.Forever, Deleted: r.Deleted, Depended: policy.Known(v.dependedOn(r.LV)),
+		Lease: r.Lease, Forever: r.Forever, Deleted: r.Deleted, Depended: policy.Known(f.depended[string(r.LV.VG)+"/"+string(r.LV.Name)]),
 	}
 	if size, ok := a.frees(r.ID); ok {
 		s.Exclusive, s.ExclusiveKnown = size, true
@@ -140,18 +169,16 @@ func (a *Agent) subject(v *View, f facts, r *catalog.Record) policy.Subject {
 	return s
 }
 
-// dependedOn says whether other volumes read through to this one.
-func (v *View) dependedOn(vol lvm.Volume) bool {
-	for _, g := range v.Groups {
-		if g.Name == vol.VG {
-			return len(g.Dependents(vol.Name)) > 0
-		}
-	}
-	return true // not known
-}
-
 func (a *Agent) expiry(v *View, r *catalog.Record) policy.Expiry {
 	return a.config().Rules(v.pool(r.LV).Name, r.Owner.Name, string(r.Name)).Expiry
+}
+
+// used notes that a volume was used a moment ago, which the next look may not see any more.
+func (a *Agent) used(v *View, r *catalog.Record) {
+	s := policy.Subject{ID: string(r.ID), Owner: r.Owner.String(), State: policy.StateLive, Snapshot: true, Mounted: policy.Yes}
+	a.past.with(func(h *history.History) {
+		h.Ages[string(r.ID)] = a.expiry(v, r).Observe(h.Ages[string(r.ID)], s, 0, a.opts.Now())
+	})
 }
 
 // tend lets every volume age by step of running time, and does what the policy says comes of it.
@@ -160,7 +187,7 @@ func (a *Agent) tend(ctx context.Context, step time.Duration) {
 	if err != nil {
 		return // the next report tells of it; time that was not observed does not count
 	}
-	f := a.gather(ctx)
+	f := a.gather(ctx, v)
 	now := a.opts.Now()
 	verdicts := map[catalog.ID]verdict{}
 	var due []*catalog.Record
@@ -186,11 +213,9 @@ func (a *Agent) tend(ctx context.Context, step time.Duration) {
 		a.relieve(ctx, p)
 	}
 	a.remindAll()
-	a.past.with(func(h *history.History) {
-		if err := h.Save(a.past.path); err != nil {
-			a.log.Warn("cannot keep what was observed", "error", err)
-		}
-	})
+	if err := a.past.save(); err != nil {
+		a.log.Warn("cannot keep what was observed", "error", err)
+	}
 }
 
 // carryOut does what a verdict says. What changed meanwhile is left alone: it is looked at again a minute later.
@@ -258,7 +283,7 @@ func (a *Agent) relieve(ctx context.Context, p policy.Pool) {
 	if need <= 0 {
 		return
 	}
-	f, now := a.gather(ctx), a.opts.Now()
+	f, now := a.gather(ctx, v), a.opts.Now()
 	for _, t := range policy.Pressure(a.trash(v, f, p), need, now) {
 		r := v.Catalog.ByID(catalog.ID(t.Subject.ID))
 		if err := a.discard(ctx, r, stillTrash(r)); err != nil {

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -40,7 +41,7 @@ func New(groups []lvm.Group) *Catalog {
 		}
 	}
 	slices.SortFunc(c.Records, func(a, b *Record) int {
-		return strings.Compare(a.Owner.String()+"/"+string(a.LV.Name), b.Owner.String()+"/"+string(b.LV.Name))
+		return cmp.Or(strings.Compare(a.Owner.Name, b.Owner.Name), strings.Compare(a.Owner.Token, b.Owner.Token), strings.Compare(string(a.LV.Name), string(b.LV.Name)))
 	})
 	return c
 }

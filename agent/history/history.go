@@ -88,12 +88,11 @@ func Load(path string) (*History, error) {
 	return h, nil
 }
 
-// Save writes the file anew, in one step: a crash leaves the old or the new.
-func (h *History) Save(path string) error {
-	data, err := json.Marshal(h)
-	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
+// Text is what a file holds.
+func (h *History) Text() ([]byte, error) { return json.Marshal(h) }
+
+// Save writes a file anew, in one step: a crash leaves the old or the new.
+func Save(path string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)

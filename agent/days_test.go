@@ -1,0 +1,6 @@
+//go:build !race
+
+package agent
+
+// monthDays is how long the simulated month is.
+const monthDays = 30
