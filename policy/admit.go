@@ -225,5 +225,5 @@ func (s Step) of(size int64) int64 {
 
 // FormatPercent writes a percentage with one decimal at most, which is never rounded up: 95%, 89.9%.
 func FormatPercent(p float64) string {
-	return strconv.FormatFloat(math.Floor(p*10)/10, 'f', -1, 64) + "%"
+	return strconv.FormatFloat(math.Floor(p*10+1e-9)/10, 'f', -1, 64) + "%"
 }

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"lls/agent/api"
 	"lls/agent/api/cli/clitest"
+	"lls/agent/setup"
+	"lls/policy"
 )
 
 func words(lines ...string) [][]string {
@@ -95,6 +98,13 @@ func TestARefusedReloadListsEveryMistake(t *testing.T) {
 	refused.Problems = []string{"/etc/lls/lls.toml:3: colour: no such key", "/etc/lls/lls.toml:9: limits.size: \"lots\" is no size"}
 	a := clitest.Serve(t, map[string]clitest.Answer{"POST /reload": {Err: refused}})
 	clitest.Golden(t, "testdata/reload.golden", clitest.Terminal{}.Transcript(program(), a, words("reload", "reload --json")...))
+}
+
+func TestInitTellsTheMistakesOfTheConfiguration(t *testing.T) {
+	err := initError(policy.Problems{{File: "f", Line: 3, Text: "x"}, {File: "f", Line: 9, Text: "y"}}, setup.Request{})
+	if err.Code != api.Malformed || !slices.Equal(err.Problems, []string{"f:3: x", "f:9: y"}) || err.Hint == "" {
+		t.Errorf("it says %+v", err)
+	}
 }
 
 func TestConfigCheckTakesTheExample(t *testing.T) {
