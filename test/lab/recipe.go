@@ -131,9 +131,6 @@ inet_interfaces = loopback-only
 alias_maps =
 alias_database =
 biff = no
-smtpd_tls_cert_file = /etc/ssl/certs/ssl-cert-snakeoil.pem
-smtpd_tls_key_file = /etc/ssl/private/ssl-cert-snakeoil.key
-smtpd_tls_security_level = may
 `
 	machineID = "6c61622d6c6c732d6c61622d6c6c7301\n"
 )
