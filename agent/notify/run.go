@@ -62,9 +62,6 @@ func (n *Notifier) step(ctx context.Context) time.Duration {
 	err := n.send(ctx, c, *m)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if ctx.Err() != nil && err != nil { // what is on disk is for the next process
-		return nothing
-	}
 	n.tried(time.Now(), err)
 	return 0
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	gomail "github.com/wneessen/go-mail"
-	gosmtp "github.com/wneessen/go-mail/smtp"
 )
 
 // smtp sends to a relay. Each address gets a mail of its own, with the same Message-ID: a wrong one must not keep it from the others.
@@ -47,7 +46,6 @@ func (s smtp) send(ctx context.Context, m message) error {
 // talk is a connection to a relay.
 type talk struct {
 	client *gomail.Client
-	smtp   *gosmtp.Client
 	conn   net.Conn // nil: it was not had
 	stop   func() bool
 }
@@ -80,7 +78,7 @@ func (s smtp) open(ctx context.Context, policy gomail.TLSPolicy) (talk, error) {
 		return t, err
 	}
 	t.client = client
-	if t.smtp, err = client.DialToSMTPClientWithContext(ctx); err != nil {
+	if err := client.DialWithContext(ctx); err != nil {
 		return t, fmt.Errorf("mail relay %s: %w", net.JoinHostPort(s.host, fmt.Sprint(s.port)), err)
 	}
 	return t, nil
@@ -92,8 +90,8 @@ func (s smtp) say(t talk, m message) error {
 	for _, to := range s.to {
 		mails = append(mails, build(m, s.domain, s.from, to))
 	}
-	_ = t.client.SendWithSMTPClient(t.smtp, mails...) // each mail knows how it ended
-	_ = t.client.CloseWithSMTPClient(t.smtp)          // what was taken is taken, whatever the goodbye
+	_ = t.client.Send(mails...) // each mail knows how it ended
+	_ = t.client.Close()        // what was taken is taken, whatever the goodbye
 	return s.outcome(mails)
 }
 
