@@ -29,6 +29,7 @@ const (
 	dbus    = "github.com/godbus/dbus/v5"
 	dbusTo  = "github.com/godbus/dbus/v5/introspect"
 	uevents = "github.com/vishvananda/netlink/nl"
+	gomail  = "github.com/wneessen/go-mail"
 )
 
 // rooms says what each package may import besides Go's own packages: first packages of ours, without the module's name, then
@@ -53,7 +54,7 @@ func rooms() map[string][]string {
 		"agent/history":         {"policy"},
 		"agent/mount":           {"agent/filesystem", "agent/mount/inside", "internal/run", sys},
 		"agent/mount/inside":    {sys},
-		"agent/notify":          {"internal/run"},
+		"agent/notify":          {"internal/run", gomail},
 		"agent/setup":           {"agent/catalog", "internal/run", "lvm", "policy", sys},
 		"agent": {"agent/api", "agent/catalog", "agent/container", "agent/event", "agent/event/bus", "agent/filesystem", "agent/history", "agent/mount", "agent/notify", "hooks", "internal/run", "lvm",
 			"policy", sys},
