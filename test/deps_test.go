@@ -52,6 +52,7 @@ func rooms() map[string][]string {
 		"agent/mount":           {"agent/filesystem", "agent/mount/inside", "internal/run", sys},
 		"agent/mount/inside":    {sys},
 		"agent/notify":          {"internal/run"},
+		"agent/thin":            {"internal/run", "lvm"},
 		"agent/setup":           {"agent/catalog", "internal/run", "lvm", "policy", sys},
 		"agent": {"agent/api", "agent/catalog", "agent/container", "agent/event", "agent/event/bus", "agent/filesystem", "agent/mount", "agent/notify", "hooks", "lvm",
 			"policy", sys},

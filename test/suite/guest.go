@@ -31,6 +31,7 @@ func allPrograms() []program {
 		{"filesystem", "./agent/filesystem", "layers"},
 		{"mount", "./agent/mount", "layers"},
 		{"event", "./agent/event", "event"},
+		{"thin", "./agent/thin", "layers"},
 		{"lvm", "./lvm/lvmtest", "layers"},
 	}
 }
@@ -81,7 +82,7 @@ func kinds() []kind {
 		{"bookworm", "qemu", true, []string{"e2e"}, essence}, // LXC 5.0.2, LVM 2.03.16 and Linux 6.1
 		{"trixie", "uml", false, nil, ""},
 		{"trixie", "qemu", true, []string{"e2e"}, essence},
-		{"bookworm", "uml", true, []string{"e2e", "boot", "lvm"}, ""},
+		{"bookworm", "uml", true, []string{"e2e", "boot", "thin", "lvm"}, ""},
 	}
 }
 
