@@ -118,7 +118,11 @@ func (h *Host) full(ctx context.Context, p Pool) bool {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterFailure)
 	defer cancel()
-	out, err := h.read(ctx, "lvmconfig", "--typeconfig", "full", "activation/thin_pool_autoextend_threshold")
+	args := []string{"--typeconfig", "full"}
+	if p.Profile != "" {
+		args = append(args, "--metadataprofile", p.Profile)
+	}
+	out, err := h.read(ctx, "lvmconfig", append(args, "activation/thin_pool_autoextend_threshold")...)
 	if err != nil {
 		return false
 	}

@@ -54,7 +54,12 @@ func rooms() map[string][]string {
 		"agent/history":         {"policy"},
 		"agent/mount":           {"agent/filesystem", "agent/mount/inside", "internal/run", sys},
 		"agent/mount/inside":    {sys},
+<<<<<<< HEAD
 		"agent/notify":          {"internal/run", gomail},
+=======
+		"agent/notify":          {"internal/run"},
+		"agent/thin":            {"internal/run", "lvm"},
+>>>>>>> w-lvmgrow
 		"agent/setup":           {"agent/catalog", "internal/run", "lvm", "policy", sys},
 		"agent": {"agent/api", "agent/catalog", "agent/container", "agent/event", "agent/event/bus", "agent/filesystem", "agent/history", "agent/mount", "agent/notify", "hooks", "internal/run", "lvm",
 			"policy", sys},

@@ -32,6 +32,7 @@ func allPrograms() []program {
 		{"mount", "./agent/mount", "layers"},
 		{"event", "./agent/event", "event"},
 		{"notify", "./agent/notify", "layers"},
+		{"thin", "./agent/thin", "layers"},
 		{"lvm", "./lvm/lvmtest", "layers"},
 	}
 }
@@ -82,7 +83,7 @@ func kinds() []kind {
 		{"bookworm", "qemu", true, []string{"e2e"}, essence}, // LXC 5.0.2, LVM 2.03.16 and Linux 6.1
 		{"trixie", "uml", false, nil, ""},
 		{"trixie", "qemu", true, []string{"e2e"}, essence},
-		{"bookworm", "uml", true, []string{"e2e", "boot", "notify", "lvm"}, ""},
+		{"bookworm", "uml", true, []string{"e2e", "boot", "notify", "thin", "lvm"}, ""},
 	}
 }
 
