@@ -54,20 +54,16 @@ func rooms() map[string][]string {
 		"agent/history":         {"policy"},
 		"agent/mount":           {"agent/filesystem", "agent/mount/inside", "internal/run", sys},
 		"agent/mount/inside":    {sys},
-<<<<<<< HEAD
 		"agent/notify":          {"internal/run", gomail},
-=======
-		"agent/notify":          {"internal/run"},
 		"agent/thin":            {"internal/run", "lvm"},
->>>>>>> w-lvmgrow
 		"agent/setup":           {"agent/catalog", "internal/run", "lvm", "policy", sys},
-		"agent": {"agent/api", "agent/catalog", "agent/container", "agent/event", "agent/event/bus", "agent/filesystem", "agent/history", "agent/mount", "agent/notify", "hooks", "internal/run", "lvm",
+		"agent": {"agent/api", "agent/catalog", "agent/container", "agent/event", "agent/event/bus", "agent/filesystem", "agent/history", "agent/mount", "agent/notify", "agent/thin", "hooks", "internal/run", "lvm",
 			"policy", sys},
 		"cmd/lls":       {"agent/api", "agent/api/cli", "hooks"},
 		"cmd/lls-hook":  {"agent/api", "hooks", sys},
 		"cmd/lls-mount": {"agent/mount/inside"},
 		"cmd/lls-agent": {"agent", "agent/api", "agent/api/cli", "agent/catalog", "agent/container", "agent/event", "agent/event/bus", "agent/fdstore", "agent/filesystem",
-			"agent/mount", "agent/notify", "agent/setup", "internal/run", "lvm", "policy", sys},
+			"agent/mount", "agent/notify", "agent/setup", "agent/thin", "internal/run", "lvm", "policy", sys},
 		"test":         {},
 		"test/bench":   {},
 		"test/boot":    {"test/kit"},
