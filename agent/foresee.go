@@ -57,7 +57,7 @@ func (c *call) dryRun(ctx context.Context) ([]api.Prospect, error) {
 		if r.State == catalog.Making {
 			continue
 		}
-		for _, h := range e.Project(s, age, now, dryRunAhead, tendEvery) {
+		for _, h := range e.Project(s, age, now, dryRunAhead, a.tendPeriod()) {
 			p := api.Prospect{After: int64(h.After.Seconds()), When: "in " + policy.FormatSpan(h.After), Name: v.Catalog.Shown(c.asker, r), ID: string(r.ID), Action: h.Action.String()}
 			p.Why = e.Judge(s, age, now).Reasons
 			out = append(out, p)

@@ -188,7 +188,7 @@ func (a *Agent) publish(v *View) {
 func signals() map[string]bus.Signal {
 	return map[string]bus.Signal{
 		api.EventCreated: bus.VolumeCreated, api.EventChanged: bus.VolumeChanged, api.EventDeleted: bus.VolumeDeleted,
-		api.EventUndeleted: bus.VolumeUndeleted, api.EventPurged: bus.VolumePurged, api.EventMounted: bus.Mounted, api.EventUnmounted: bus.Unmounted,
+		api.EventUndeleted: bus.VolumeUndeleted, api.EventPurged: bus.VolumePurged, api.EventExpiring: bus.VolumeExpiring, api.EventMounted: bus.Mounted, api.EventUnmounted: bus.Unmounted,
 	}
 }
 

@@ -19,8 +19,15 @@ import (
 	"lls/policy"
 )
 
-// tendEvery is how often volumes are looked at for their age.
-const tendEvery = time.Minute
+// Volumes are looked at for their age every tendEvery, or more often where the policy has shorter times than people have.
+const (
+	tendEvery = time.Minute
+	tendLeast = time.Second
+)
+
+func (a *Agent) tendPeriod() time.Duration {
+	return max(tendLeast, min(tendEvery, a.config().ShortestAge()/4))
+}
 
 // past is what was observed over time.
 type past struct {
@@ -331,17 +338,18 @@ func growthState(v *View, p policy.Pool, size lvm.Size, percent float64, known b
 
 // ageing is the goroutine that tends the volumes. Time is measured by a clock that nobody can set.
 func (a *Agent) ageing(ctx context.Context) {
-	tick := time.NewTicker(tendEvery)
+	tick := time.NewTicker(tendLeast)
 	defer tick.Stop()
 	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			now := time.Now()
-			a.tend(ctx, now.Sub(last)) // monotonic
-			last = now
+		case now := <-tick.C: // monotonic
+			if step := now.Sub(last); step >= a.tendPeriod() {
+				a.tend(ctx, step)
+				last = now
+			}
 		}
 	}
 }

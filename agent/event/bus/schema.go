@@ -87,6 +87,7 @@ const (
 	VolumeDeleted    Signal = "VolumeDeleted"
 	VolumeUndeleted  Signal = "VolumeUndeleted"
 	VolumePurged     Signal = "VolumePurged"
+	VolumeExpiring   Signal = "VolumeExpiring"
 	VolumeResized    Signal = "VolumeResized"
 	VolumeChanged    Signal = "VolumeChanged"
 	Mounted          Signal = "Mounted"
@@ -108,6 +109,7 @@ func signals() []signalDoc {
 		{VolumeDeleted, "A volume went to the trash."},
 		{VolumeUndeleted, "A volume came back from the trash."},
 		{VolumePurged, "A volume and its data are gone."},
+		{VolumeExpiring, "A volume is not used, and goes to the trash some time after."},
 		{VolumeResized, "A volume grew."},
 		{VolumeChanged, "Its visibility, access, owner, name, lease or limit changed."},
 		{Mounted, "A volume was mounted: details container and path."},
