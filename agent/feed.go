@@ -47,7 +47,8 @@ func differs(was, now *catalog.Record) string {
 		return api.EventDeleted
 	case was.State != now.State:
 		return api.EventUndeleted
-	case was.Name != now.Name || was.Owner != now.Owner || was.Visible != now.Visible || was.Access != now.Access || was.LV.Size != now.LV.Size:
+	case was.Name != now.Name || was.Owner != now.Owner || was.Visible != now.Visible || was.Access != now.Access || was.LV.Size != now.LV.Size ||
+		!was.Lease.Equal(now.Lease) || was.Forever != now.Forever || was.GrowTo != now.GrowTo:
 		return api.EventChanged
 	}
 	return ""
@@ -203,7 +204,7 @@ func (a *Agent) idle(ctx context.Context, since map[catalog.ID]int64) {
 		if _, known := since[r.ID]; !known {
 			since[r.ID] = now
 		}
-		if now-since[r.ID] < int64(idleAfter.Seconds()) {
+		if r.State != catalog.Trash && now-since[r.ID] < int64(idleAfter.Seconds()) {
 			continue
 		}
 		if err := a.deactivate(ctx, r); err != nil {

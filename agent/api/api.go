@@ -309,7 +309,7 @@ type Container struct {
 // Values of [Event.What].
 const (
 	EventCreated   = "created"
-	EventChanged   = "changed" // its size, visibility, access or owner
+	EventChanged   = "changed" // its size, visibility, access, owner, lease or limit of growth
 	EventDeleted   = "deleted" // it went to the trash
 	EventUndeleted = "undeleted"
 	EventPurged    = "purged"   // it is gone for good, or no longer to be seen

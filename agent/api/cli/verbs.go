@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -184,9 +185,18 @@ func set() Command {
 			}, &v); err != nil {
 				return err
 			}
-			return c.Show(v, append([]string{v.Name + " is " + v.Visibility + " now" + others(v)}, Holders(v.Holders)...)...)
+			lines := []string{v.Name + " is " + v.Visibility + " now" + others(v)}
+			if usedByOthers(v) {
+				lines = append(lines, "another container has it mounted already: there it stays as it is until it is unmounted")
+			}
+			return c.Show(v, append(lines, Holders(v.Holders)...)...)
 		},
 	}
+}
+
+// usedByOthers says whether somebody else than its owner has it mounted.
+func usedByOthers(v api.Volume) bool {
+	return slices.ContainsFunc(v.Mounts, func(m api.Mount) bool { return m.Container != v.Owner })
 }
 
 // others ends a sentence with what others may do with v.
@@ -231,7 +241,11 @@ func remove() Command {
 					if v.Expires != nil {
 						line += " until " + date(*v.Expires, c.Now())
 					}
-					_ = c.Show(nil, append([]string{line + "; to have it back: " + c.Hint("undelete", v.Name)}, Holders(v.Holders)...)...)
+					lines := []string{line + "; to have it back: " + c.Hint("undelete", v.Name)}
+					if usedByOthers(v) {
+						lines = append(lines, "  used by another container, which keeps it until it is unmounted there")
+					}
+					_ = c.Show(nil, append(lines, Holders(v.Holders)...)...)
 				}
 			}
 			if c.json {
