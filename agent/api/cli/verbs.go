@@ -186,17 +186,23 @@ func set() Command {
 				return err
 			}
 			lines := []string{v.Name + " is " + v.Visibility + " now" + others(v)}
-			if usedByOthers(v) {
-				lines = append(lines, "another container has it mounted already: there it stays as it is until it is unmounted")
+			if others := usedBy(v); others != "" {
+				lines = append(lines, "mounted already in "+others+": there it stays as it is until it is unmounted")
 			}
 			return c.Show(v, append(lines, Holders(v.Holders)...)...)
 		},
 	}
 }
 
-// usedByOthers says whether somebody else than its owner has it mounted.
-func usedByOthers(v api.Volume) bool {
-	return slices.ContainsFunc(v.Mounts, func(m api.Mount) bool { return m.Container != v.Owner })
+// usedBy are those besides its owner who have it mounted.
+func usedBy(v api.Volume) string {
+	var others []string
+	for _, m := range v.Mounts {
+		if m.Container != v.Owner && !slices.Contains(others, m.Container) {
+			others = append(others, m.Container)
+		}
+	}
+	return strings.Join(others, ", ")
 }
 
 // others ends a sentence with what others may do with v.
@@ -242,8 +248,8 @@ func remove() Command {
 						line += " until " + date(*v.Expires, c.Now())
 					}
 					lines := []string{line + "; to have it back: " + c.Hint("undelete", v.Name)}
-					if usedByOthers(v) {
-						lines = append(lines, "  used by another container, which keeps it until it is unmounted there")
+					if others := usedBy(v); others != "" {
+						lines = append(lines, "  used by "+others+", where it stays mounted until it is unmounted there")
 					}
 					_ = c.Show(nil, append(lines, Holders(v.Holders)...)...)
 				}
