@@ -92,10 +92,18 @@ func (d HostDevices) Check(ctx context.Context, path string, fs filesystem.Type,
 // cutOffDeadline bounds the wait for what is being written.
 const cutOffDeadline = time.Minute
 
-// CutOff puts a table in place of the device's that fails all that is read or written (dmsetup(8), wipe_table).
+// CutOff puts a table in place of the device's that fails all that is read or written (dmsetup(8), wipe_table), and forgets what was read
+// from it before (BLKFLSBUF of linux/fs.h): else that could still be read.
 func (d HostDevices) CutOff(ctx context.Context, vg lvm.VG, name lvm.Name) error {
 	ctx, cancel := context.WithTimeout(ctx, cutOffDeadline)
 	defer cancel()
-	_, err := d.Run.Run(ctx, run.Cmd{Name: "dmsetup", Args: []string{"wipe_table", "--", lvm.DMName(vg, name)}})
-	return err
+	f, err := os.Open(lvm.Device(vg, name))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if _, err := d.Run.Run(ctx, run.Cmd{Name: "dmsetup", Args: []string{"wipe_table", "--", lvm.DMName(vg, name)}}); err != nil {
+		return err
+	}
+	return unix.IoctlSetInt(int(f.Fd()), unix.BLKFLSBUF, 0)
 }
