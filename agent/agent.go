@@ -290,7 +290,7 @@ func (a *Agent) growAll(ctx context.Context) {
 }
 
 // undoMaking takes away the volumes that never became live and that no request is making. A mkfs that outlived its agent keeps such a
-// volume in use, so this is tried again from time to time.
+// volume in use, so this is tried again from time to time. One whose name and place a refresh has freed already becomes live instead.
 func (a *Agent) undoMaking(ctx context.Context) {
 	v, err := a.store.current(ctx, time.Hour)
 	if err != nil {
@@ -300,8 +300,14 @@ func (a *Agent) undoMaking(ctx context.Context) {
 		if r.State != catalog.Making || a.isReserved(r) {
 			continue
 		}
+		if v.Catalog.Replaced(r.ID) != nil {
+			if err := a.finishRefresh(ctx, r); err != nil {
+				a.log.Error("cannot finish a refresh", "volume", r.LV.Name, "error", err)
+			}
+			continue
+		}
 		a.log.Info("taking away a volume that was never finished", "volume", r.LV.Name)
-		err := a.discard(ctx, r, func(now *catalog.Record) bool { return now.State == catalog.Making && !a.isReserved(now) })
+		err := a.discard(ctx, r, func(now *catalog.Record) bool { return a.unfinished(now) && !a.isReserved(now) })
 		if err != nil && !errors.Is(err, lvm.ErrNotFound) {
 			a.log.Warn("cannot take away a volume that was never finished", "volume", r.LV.Name, "error", err)
 		}

@@ -65,7 +65,12 @@ func (c *call) extend(ctx context.Context, w lvm.Writer, v *View, r *catalog.Rec
 			WithHint("give a larger size, or a step: lls resize %s +1G", name)
 	}
 	size = v.roundUp(r.LV.VG, size)
-	if refused := c.refuse(ctx, v, "resize", name, r.Owner, v.pool(r.LV), policy.Ask{Size: int64(size - r.LV.Size)}); refused != nil {
+	pool := v.pool(r.LV)
+	more := v.more(r.Owner, pool, changed(r.LV.Name, func(v *lvm.Volume) { v.Size = size }))
+	if refused := c.overQuota(v, "resize", name, r.Owner, pool, more); refused != nil {
+		return nil, refused
+	}
+	if refused := c.overPool(ctx, v, "resize", name, pool, policy.Ask{Size: int64(size - r.LV.Size)}); refused != nil {
 		return nil, refused
 	}
 	growing := *r
@@ -211,7 +216,13 @@ func (c *call) undelete(ctx context.Context, in api.UndeleteRequest) (api.Volume
 		if v.Catalog.Taken(to.Owner, name) != nil {
 			return api.Errorf(api.Exists, "cannot undelete %s: the name is taken", name).WithHint("give it another name: lls undelete %s --as NEW", in.Name)
 		}
-		to.State, to.Name = catalog.Live, name
+		to.State, to.Name, to.NextID = catalog.Live, name, ""
+		// What a refresh replaced counts as one with what replaced it, until now.
+		pool := v.pool(to.LV)
+		more := v.more(to.Owner, pool, changed(to.LV.Name, func(v *lvm.Volume) { v.Tags = to.Tags() }))
+		if refused := c.overQuota(v, "undelete", in.Name, to.Owner, pool, more); refused != nil {
+			return refused
+		}
 		return nil
 	})
 	if err != nil {

@@ -49,6 +49,7 @@ func endpoints() []endpoint {
 		{http.MethodPost, api.PathUndelete, false, post((*call).undelete)},
 		{http.MethodPost, api.PathKeep, false, post((*call).keep)},
 		{http.MethodPost, api.PathPurge, false, post((*call).purge)},
+		{http.MethodPost, api.PathRefresh, false, post((*call).refresh)},
 		{http.MethodGet, api.PathStatus, true, get((*call).status)},
 		{http.MethodGet, api.PathContainers, true, get((*call).containers)},
 		{http.MethodGet, api.PathExplain, true, get((*call).policyExplain)},

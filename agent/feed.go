@@ -34,7 +34,17 @@ func differences(was, now *View) []change {
 			out = append(out, change{what: api.EventPurged, was: r, view: was})
 		}
 	}
+	// Of two of one name, the one that went comes first.
+	slices.SortStableFunc(out, func(x, y change) int { return came(x) - came(y) })
 	return out
+}
+
+// came is 0 for what went, and 1 for all else.
+func came(ch change) int {
+	if ch.what == api.EventDeleted || ch.what == api.EventPurged {
+		return 0
+	}
+	return 1
 }
 
 func differs(was, now *catalog.Record) string {

@@ -228,11 +228,19 @@ func (c *call) usageOwners(v *View) ([]catalog.Owner, error) {
 	return owners, nil
 }
 
-// useOf adds up what an owner has in a pool, trash included.
+// useOf adds up what an owner has in a pool, trash included. What a refresh replaced counts as one with what replaced it, and the pair as
+// much as the larger of the two: else many small ones could each hide a large one.
 func useOf(v *View, o catalog.Owner, p policy.Pool) (use policy.Use) {
+	hidden := map[catalog.ID]lvm.Size{} // in the trash, by what replaced it
 	for _, r := range v.Catalog.Records {
-		if r.Owner == o && v.pool(r.LV) == p {
-			use.Add(policy.Held{Name: string(r.Name), Size: int64(r.LV.Size), Snapshot: r.Origin != "", Trash: r.State == catalog.Trash})
+		if next := v.Catalog.Replacement(r); next != nil {
+			hidden[next.ID] = max(hidden[next.ID], r.LV.Size)
+		}
+	}
+	for _, r := range v.Catalog.Records {
+		if r.Owner == o && v.pool(r.LV) == p && v.Catalog.Replacement(r) == nil {
+			size := max(r.LV.Size, hidden[r.ID])
+			use.Add(policy.Held{Name: string(r.Name), Size: int64(size), Snapshot: r.Origin != "", Trash: r.State == catalog.Trash})
 		}
 	}
 	return use

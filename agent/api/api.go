@@ -38,6 +38,7 @@ const (
 	PathUndelete   = "/undelete"       // POST UndeleteRequest: Volume
 	PathPurge      = "/purge"          // POST NameRequest: Volume
 	PathKeep       = "/keep"           // POST KeepRequest: Volume
+	PathRefresh    = "/refresh"        // POST NameRequest: Refreshed
 	PathExplain    = "/policy/explain" // GET ?name=: Explanation; sysadmin
 	PathDryRun     = "/policy/dry-run" // GET: []Prospect; sysadmin
 	PathGive       = "/give"           // POST GiveRequest: []Volume; sysadmin
@@ -181,6 +182,14 @@ type SetRequest struct {
 // NameRequest names one volume.
 type NameRequest struct {
 	Name string `json:"name"`
+}
+
+// Refreshed is a snapshot that was put in the place of another of the same name, and that other.
+type Refreshed struct {
+	Volume Volume `json:"volume"` // what its origin was at its Created
+	Old    Volume `json:"old"`    // in the trash
+	// Edits are the bytes that no volume but Old has; absent while that is not known.
+	Edits *int64 `json:"edits,omitempty"`
 }
 
 // RevokeRequest asks who has a volume's device open without a right to it. Force cuts them off.

@@ -56,6 +56,7 @@ func answers() map[string]clitest.Answer {
 		"POST /mount":                          {Result: api.Mount{Container: api.HostOwner, Path: "/mnt"}},
 		"POST /umount":                         {Result: []api.Mount{{Volume: "web1/mine", Container: "web1", Path: "/data"}}},
 		"POST /delete":                         {Result: volume},
+		"POST /refresh":                        {Result: api.Refreshed{Volume: volume, Old: volume}},
 		"POST /give":                           {Result: []api.Volume{volume, volume}},
 		"POST /reload":                         {Result: api.Empty{}},
 		`POST /delete {"name":"busy"}`:         {Err: api.Errorf(api.Busy, "cannot delete busy: it is mounted")},
@@ -77,7 +78,7 @@ func TestCommands(t *testing.T) {
 		"status", "containers", "list", "info web1/mine", "usage", "usage web1", "reload", "reload --json", "status --json",
 		"create genomes --size 100G", "create x --size 1G --owner web1 --hidden", "snapshot genomes mine --owner web1",
 		"mount genomes mnt", "mount web1/mine /data/ --container web1", "mount web1/mine data --container web1",
-		"umount /data --container web1", "umount genomes", "delete web1/mine", "delete busy", "give web1 web2", "give no web1", "give web1",
+		"umount /data --container web1", "umount genomes", "delete web1/mine", "delete busy", "refresh web1/mine --yes", "give web1 web2", "give no web1", "give web1",
 		"create x --size 1G --visible", "nonsense", "give",
 	)...)
 	clitest.Golden(t, "testdata/commands.golden", got)

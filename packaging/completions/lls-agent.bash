@@ -43,16 +43,17 @@ _lls_agent() {
     resize) words="--json --help" ;;
     set) words="--visibility --access --json --help" ;;
     keep) words="--for --json --help" ;;
+    refresh) words="--yes --json --help" ;;
     delete) words="--json --help" ;;
     undelete) words="--as --json --help" ;;
     purge) words="--yes --json --help" ;;
     give) words="--json --help" ;;
     revoke) words="--force --json --help" ;;
-    "") words="init run reload config policy status containers list info usage watch create snapshot mount umount replay resize set keep delete undelete purge give revoke help --help --version" ;;
+    "") words="init run reload config policy status containers list info usage watch create snapshot mount umount replay resize set keep refresh delete undelete purge give revoke help --help --version" ;;
     esac
     if [[ $cur != -* ]]; then
         case $cmd in
-        info|snapshot|mount|umount|resize|set|keep|delete|undelete|purge|revoke)
+        info|snapshot|mount|umount|resize|set|keep|refresh|delete|undelete|purge|revoke)
             words=$(lls-agent list --all --json 2>/dev/null | sed -n 's/^    "name": "\([A-Za-z0-9_.+#/-]*\)",$/\1/p') ;;
         esac
     fi

@@ -29,6 +29,7 @@ _lls_agent() {
         'resize:grow a volume and its file system, mounted or not'
         'set:say who sees a volume, and how others may mount it'
         'keep:keep a volume for a time, whatever the policy says'
+        'refresh:put a new snapshot of its origin in a snapshot'\''s place, at the same mount points'
         'delete:move volumes to the trash'
         'undelete:bring a volume back from the trash'
         'purge:destroy a volume of the trash for ever'
@@ -144,6 +145,12 @@ _lls_agent() {
     keep)
         _arguments \
             '--for[such as 12h or 7d; never - without an end; 0 - no longer]:TIME:' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_agent_volumes' '*: :' ;;
+    refresh)
+        _arguments \
+            '--yes[do not ask]' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
             '1:NAME:_lls_agent_volumes' '*: :' ;;

@@ -29,14 +29,15 @@ _lls() {
     resize) words="--json --help" ;;
     set) words="--visibility --access --json --help" ;;
     keep) words="--for --json --help" ;;
+    refresh) words="--yes --json --help" ;;
     delete) words="--json --help" ;;
     undelete) words="--as --json --help" ;;
     purge) words="--yes --json --help" ;;
-    "") words="list info usage watch create snapshot mount umount replay resize set keep delete undelete purge help --help --version" ;;
+    "") words="list info usage watch create snapshot mount umount replay resize set keep refresh delete undelete purge help --help --version" ;;
     esac
     if [[ $cur != -* ]]; then
         case $cmd in
-        info|snapshot|mount|umount|resize|set|keep|delete|undelete|purge)
+        info|snapshot|mount|umount|resize|set|keep|refresh|delete|undelete|purge)
             words=$(lls list --all --json 2>/dev/null | sed -n 's/^    "name": "\([A-Za-z0-9_.+#/-]*\)",$/\1/p') ;;
         esac
     fi
