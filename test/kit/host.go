@@ -99,18 +99,24 @@ func StartAgent(t testing.TB) {
 // WithConfig adds text to lls.toml, has the daemon read it, and takes it away again when the test ends.
 func WithConfig(t testing.TB, text string) {
 	t.Helper()
+	ChangeConfig(t, func(old string) string { return old + text })
+}
+
+// ChangeConfig changes lls.toml, has the daemon read it, and puts it back when the test ends.
+func ChangeConfig(t testing.TB, change func(old string) string) {
+	t.Helper()
 	old, err := os.ReadFile(Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	write := func(data []byte) {
-		if err := os.WriteFile(Config, data, 0o644); err != nil {
+	write := func(text string) {
+		if err := os.WriteFile(Config, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		Agent(t, "reload").Want(t, 0)
 	}
-	t.Cleanup(func() { write(old) })
-	write(append(old, text...))
+	t.Cleanup(func() { write(string(old)) })
+	write(change(string(old)))
 }
 
 // LV is a logical volume as LVM tells it.
