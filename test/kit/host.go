@@ -64,6 +64,26 @@ func AgentPID(t testing.TB) int {
 	return pid
 }
 
+// UnitTime is when something happened to a unit, after the boot; 0 when it did not. It is a property of systemd's whose name ends in
+// TimestampMonotonic.
+func UnitTime(t testing.TB, unit, property string) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(Must(t, "systemctl", "show", "--property", property, "--value", unit) + "us")
+	if err != nil {
+		t.Fatalf("%s of %s: %v", property, unit, err)
+	}
+	return d
+}
+
+// WantAgentBeforeContainers fails the test unless the agent was ready, at the boot of the guest, before LXC began to start containers.
+func WantAgentBeforeContainers(t testing.TB) {
+	t.Helper()
+	ready, began := UnitTime(t, Unit, "ActiveEnterTimestampMonotonic"), UnitTime(t, "lxc.service", "ExecMainStartTimestampMonotonic")
+	if ready == 0 || began == 0 || ready > began {
+		t.Errorf("the agent was ready %v after the boot, and lxc.service began to start containers at %v", ready, began)
+	}
+}
+
 // KillAgent kills the daemon with SIGKILL and waits until systemd has started it again and it answers.
 func KillAgent(t testing.TB) {
 	t.Helper()
