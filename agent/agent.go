@@ -71,6 +71,7 @@ type Agent struct {
 	past       *past
 	points     func(g *guest) ([]mount.Point, error) // mounts of a running container, or of the host for nil
 	release    func()                                // lets the host go down
+	reread     chan struct{}                         // has an element when lls.toml was read since idling looked
 	stopping   chan struct{}                         // closed when the agent begins to stop
 	work       sync.WaitGroup                        // every goroutine of the agent
 
@@ -116,7 +117,7 @@ func New(o Options, p Parts) (*Agent, error) {
 	return &Agent{
 		raw: raw, past: &past{path: o.History, history: old, verdicts: map[catalog.ID]verdict{}}, points: hostPoints(o.SelfPID), opts: o, log: o.Log, store: newStore(p.LVM, o.Log, o.Now), mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
 		bus: p.Bus, sources: p.Sources, hears: len(p.Sources) > 0, release: p.Release, ears: ears{coalescer: event.NewCoalescer(event.DefaultTiming())},
-		guests: newGuests(), pids: pids, endpoints: endpoints(), feed: newFeed(), stopping: make(chan struct{}), pidNS: ns, started: o.Now(), reserved: map[string]bool{},
+		guests: newGuests(), pids: pids, endpoints: endpoints(), feed: newFeed(), reread: make(chan struct{}, 1), stopping: make(chan struct{}), pidNS: ns, started: o.Now(), reserved: map[string]bool{},
 	}, nil
 }
 
@@ -167,6 +168,10 @@ func (a *Agent) Reload(ctx context.Context) error {
 	a.cfg = cfg
 	a.mu.Unlock()
 	a.store.setPools(cfg.Pools)
+	select {
+	case a.reread <- struct{}{}:
+	default: // it is about to be looked at already
+	}
 	for _, g := range a.guests.list() {
 		if err := a.retell(g, cfg); err != nil {
 			a.log.Warn("cannot tell the container its configuration", "container", g.Owner, "error", err)
@@ -180,8 +185,6 @@ func (a *Agent) Reload(ctx context.Context) error {
 const (
 	adoptEvery  = 15 * time.Second
 	backupQuiet = time.Minute
-	idleEvery   = time.Minute
-	idleAfter   = 5 * time.Minute // without a mount or anything else that has it open
 	drainTime   = 60 * time.Second
 )
 
@@ -210,6 +213,7 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 	})
 	a.work.Go(func() { a.follow(watching) })
 	a.work.Go(func() { a.ageing(watching) })
+	a.work.Go(func() { a.idling(ctx) })
 	a.work.Go(func() { a.bus.Run(watching) })
 	a.hear(watching, a.sources)
 	admin := a.listen(ln, nil)
@@ -237,9 +241,6 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 func (a *Agent) loop(ctx context.Context, reload <-chan os.Signal) {
 	tick := time.NewTicker(adoptEvery)
 	defer tick.Stop()
-	tidy := time.NewTicker(idleEvery)
-	defer tidy.Stop()
-	unused := map[catalog.ID]int64{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -251,9 +252,6 @@ func (a *Agent) loop(ctx context.Context, reload <-chan os.Signal) {
 		case <-tick.C:
 			a.store.backup(ctx, backupQuiet)
 			a.undoMaking(ctx)
-		case <-tidy.C:
-			a.idle(ctx, unused)
-			continue
 		}
 		a.adopt(ctx)
 	}

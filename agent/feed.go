@@ -2,14 +2,12 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"sync"
 
 	"lls/agent/api"
 	"lls/agent/catalog"
-	"lls/lvm"
 )
 
 // change is what happened to one volume between two views, or a mount of it. Either record may be nil.
@@ -194,49 +192,4 @@ func (a *Agent) tell(changes ...change) {
 	for _, ch := range changes {
 		a.signal(ch)
 	}
-}
-
-// idle deactivates the volumes that have been active and unused for a while, so that a host does not carry thousands of devices.
-// since remembers when each was first seen unused.
-func (a *Agent) idle(ctx context.Context, since map[catalog.ID]int64) {
-	v, err := a.store.current(ctx, 0)
-	if err != nil {
-		return // the next report tells of it
-	}
-	at := a.places()
-	now := a.opts.Now().Unix()
-	var seen []catalog.ID
-	for _, r := range v.Catalog.Records {
-		if !r.LV.Active || r.LV.Open || r.State == catalog.Making || len(placesOf(at, r.LV)) > 0 {
-			continue
-		}
-		seen = append(seen, r.ID)
-		if _, known := since[r.ID]; !known {
-			since[r.ID] = now
-		}
-		if r.State != catalog.Trash && now-since[r.ID] < int64(idleAfter.Seconds()) {
-			continue
-		}
-		if err := a.deactivate(ctx, r); err != nil {
-			a.log.Warn("cannot deactivate an unused volume", "volume", r.LV.Name, "error", err)
-		}
-		delete(since, r.ID)
-	}
-	for id := range since {
-		if !slices.Contains(seen, id) {
-			delete(since, id)
-		}
-	}
-}
-
-// deactivate has an unused volume's device go.
-func (a *Agent) deactivate(ctx context.Context, r *catalog.Record) error {
-	a.log.Info("deactivating an unused volume", "volume", r.LV.Name)
-	return a.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
-		err := w.Deactivate(ctx, r.LV.Name)
-		if errors.Is(err, lvm.ErrOpen) {
-			return changed(r.LV.Name, func(v *lvm.Volume) { v.Open = true }), nil // somebody was quicker
-		}
-		return changed(r.LV.Name, func(v *lvm.Volume) { v.Active, v.Major, v.Minor = false, 0, 0 }), err
-	})
 }

@@ -17,10 +17,12 @@ type rates struct {
 	swept time.Time
 }
 
-// admit counts one more of what key stands for, or gives the reason against it.
-func (r *rates) admit(key, limit string, most int, now time.Time) *policy.Refusal {
+// admit counts one more of what key stands for, or gives the reason against it. The clock is read in here: to a Rate, what was admitted
+// after the time it is given is of a clock that was set back, and forgotten.
+func (r *rates) admit(key, limit string, most int, clock func() time.Time) *policy.Refusal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now := clock()
 	if d := now.Sub(r.swept); d < 0 || d > time.Minute {
 		for k, one := range r.all {
 			if one.Idle(now) {
@@ -46,7 +48,7 @@ func (c *call) tooBusy() *api.Error {
 		return nil
 	}
 	limits := c.config.Rules("", c.asker.Owner.Name, "").Limits
-	r := c.agent.rates.admit("changes of "+c.asker.Owner.String(), "limits.operations_per_minute", limits.OperationsPerMinute, c.agent.opts.Now())
+	r := c.agent.rates.admit("changes of "+c.asker.Owner.String(), "limits.operations_per_minute", limits.OperationsPerMinute, c.agent.opts.Now)
 	if r == nil {
 		return nil
 	}
@@ -60,7 +62,7 @@ func (c *call) tooFast(src *catalog.Record, p *plan) *api.Error {
 		return nil
 	}
 	limits := c.config.Rules(p.pool.Name, p.Owner.Name, "").Limits
-	r := c.agent.rates.admit("snapshots of "+string(src.ID)+" by "+p.Owner.String(), "limits.snapshots_per_minute", limits.SnapshotsPerMinute, c.agent.opts.Now())
+	r := c.agent.rates.admit("snapshots of "+string(src.ID)+" by "+p.Owner.String(), "limits.snapshots_per_minute", limits.SnapshotsPerMinute, c.agent.opts.Now)
 	if r == nil {
 		return nil
 	}

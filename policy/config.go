@@ -18,8 +18,9 @@ import (
 // Config is a whole, valid lls.toml. Sizes are bytes. What it says of a pool, a container and a volume is what its methods
 // Rules and PoolRules tell.
 type Config struct {
-	DefaultVisibility string // of what containers make: "hidden" or "visible"
-	DefaultFS         string // "ext4" or "xfs"
+	DefaultVisibility string        // of what containers make: "hidden" or "visible"
+	DefaultFS         string        // "ext4" or "xfs"
+	DeactivateAfter   time.Duration // how long a volume that nobody uses keeps its device; 0 is for ever
 	LXCPaths          []LXCPath
 	ClientGroups      []uint32 // gids inside a container that may use its socket besides root
 	Pools             []Pool   // sorted by name
@@ -52,6 +53,7 @@ func defaults() *Config {
 	return &Config{
 		DefaultVisibility: "hidden",
 		DefaultFS:         "ext4",
+		DeactivateAfter:   5 * time.Minute,
 		LXCPaths:          []LXCPath{{Path: "/var/lib/lxc"}},
 		ClientGroups:      []uint32{},
 		Mail:              Mail{To: []string{"root"}, Sendmail: "/usr/sbin/sendmail", Every: 5 * time.Minute, Levels: []float64{80, 90, 95}},
@@ -100,10 +102,11 @@ func Parse(name string, data []byte, size SizeParser) (*Config, error) {
 // general reads everything but pools and rules.
 func (p *parser) general(c *Config, top map[string]any) {
 	keys := slices.DeleteFunc(p.keys(), func(k key) bool { return strings.HasPrefix(k.name, "raw.") })
-	t := p.table(nil, top, names(keys, "default_visibility", "default_fs", "lxc.paths", "lxc.client_groups", "pools", "rules",
+	t := p.table(nil, top, names(keys, "default_visibility", "default_fs", "deactivate_after", "lxc.paths", "lxc.client_groups", "pools", "rules",
 		"mail.to", "mail.from", "mail.relay", "mail.sendmail", "mail.every", "mail.levels"))
 	get(t, "default_visibility", &c.DefaultVisibility, oneOf("hidden", "visible"))
 	get(t, "default_fs", &c.DefaultFS, oneOf("ext4", "xfs"))
+	get(t, "deactivate_after", &c.DeactivateAfter, duration)
 	if v, ok := t.values["lxc.paths"]; ok {
 		c.LXCPaths = t.lxcPaths(v)
 	}

@@ -109,6 +109,7 @@ func generalProbes() map[string]probe {
 	return map[string]probe{
 		"default_visibility": {`"visible"`, func(c *Config) any { return c.DefaultVisibility }, "visible"},
 		"default_fs":         {`"xfs"`, func(c *Config) any { return c.DefaultFS }, "xfs"},
+		"deactivate_after":   {`"1h"`, func(c *Config) any { return c.DeactivateAfter }, time.Hour},
 		"lxc.paths": {`[{ path = "/a" }, { path = "/b", label = "b" }]`,
 			func(c *Config) any { return c.LXCPaths }, []LXCPath{{Path: "/a"}, {Path: "/b", Label: "b"}}},
 		"lxc.client_groups": {"[5, 6]", func(c *Config) any { return c.ClientGroups }, []uint32{5, 6}},

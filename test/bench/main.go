@@ -22,6 +22,8 @@ const (
 	inside   = "bench"
 	guest    = "/bench" // where this program is in the container
 	dataset  = "genomes"
+
+	manyVolumes = 300
 )
 
 func main() {
@@ -56,7 +58,13 @@ func bench() (slow bool, err error) {
 	if err := single(c); err != nil {
 		return false, err
 	}
+	if err := bursts(200, 1); err != nil { // beside the dataset
+		return false, err
+	}
 	if err := lists(c); err != nil {
+		return false, err
+	}
+	if err := bursts(20, manyVolumes); err != nil {
 		return false, err
 	}
 	if ratio > maxRatio {
@@ -216,7 +224,7 @@ func single(c *container) error {
 // lists measures `lls list` with few and with many volumes.
 func lists(c *container) error {
 	have := 1 // the dataset
-	for _, want := range []int{10, 300} {
+	for _, want := range []int{10, manyVolumes} {
 		for ; have < want; have++ {
 			if _, err := c.time("/lls/bin/lls", "snapshot", dataset, "l"+strconv.Itoa(have)); err != nil {
 				return err
@@ -240,7 +248,7 @@ func lists(c *container) error {
 		}
 		d = append(d, one)
 	}
-	show("lls snapshot, beside 300 volumes", d)
+	show(fmt.Sprintf("lls snapshot, beside %d volumes", manyVolumes), d)
 	return nil
 }
 

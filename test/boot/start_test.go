@@ -204,6 +204,7 @@ func TestAfterAHostReboot(t *testing.T) {
 		asWritten(t, c, os.Getenv(rebootPhase)+" of the host", wanted[c.Name])
 		forget(t, c) // for the next one
 	}
+	kit.WantAgentBeforeContainers(t)
 	kit.Must(t, "sync")
 	if dev := (&kit.Container{Name: "dev"}); dev.Running(t) {
 		t.Error("a container started that should not")

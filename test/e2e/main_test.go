@@ -18,9 +18,13 @@ import (
 const (
 	// shortTests are what -test.short runs, for the guests that are not the main one.
 	shortTests = "^(TestTheStory|TestFilesKeepTheirOwnersUnderAnotherIDMap|TestLockedFlagsStay|TestAccessSaysHowOthersMount|TestBadSizes|TestResizeGrowsTheFileSystem)$"
-	// rebootTest runs in a process of its own, after a reboot of the guest that TestMain asks for when all else is well.
-	rebootTest  = "TestAfterAHostReboot"
-	rebootPhase = "LLS_E2E_AFTER_REBOOT"
+	// rebootTest and autostartTest run in processes of their own, after reboots of the guest that TestMain asks for when all else is
+	// well: both after a shutdown, the second also after a power cut.
+	rebootTest    = "TestAfterAHostReboot"
+	autostartTest = "TestContainersThatTheHostStarts"
+	rebootPhase   = "LLS_E2E_AFTER"
+	shutdown      = "shutdown"
+	powerCut      = "power cut"
 )
 
 func TestMain(m *testing.M) {
@@ -28,12 +32,19 @@ func TestMain(m *testing.M) {
 	if os.Getenv("LLS_LAB") != "1" {
 		os.Exit(m.Run()) // they say themselves why they skip
 	}
-	if os.Getenv(rebootPhase) == "1" {
-		set("test.run", "^"+rebootTest+"$")
+	switch os.Getenv(rebootPhase) {
+	case shutdown:
+		set("test.run", "^("+rebootTest+"|"+autostartTest+")$")
+		if status := m.Run(); status != 0 {
+			os.Exit(status)
+		}
+		os.Exit(reboot(powerCut, "--hard"))
+	case powerCut:
+		set("test.run", "^"+autostartTest+"$")
 		os.Exit(m.Run())
 	}
 	wanted := flag.Lookup("test.run").Value.String()
-	set("test.skip", "^"+rebootTest+"$")
+	set("test.skip", "^("+rebootTest+"|"+autostartTest+")$")
 	if testing.Short() && wanted == "" {
 		set("test.run", shortTests)
 	}
@@ -41,19 +52,26 @@ func TestMain(m *testing.M) {
 	if status != 0 || testing.Short() && wanted == "" || !regexp.MustCompile(wanted).MatchString(rebootTest) {
 		os.Exit(status)
 	}
-	fmt.Println("=== rebooting the guest")
-	self, err := os.Executable()
-	if err == nil {
-		err = prepareReboot()
+	if err := prepareReboot(); err != nil {
+		fmt.Fprintln(os.Stderr, "FAIL: cannot prepare the guest for its reboot:", err)
+		os.Exit(1)
 	}
+	os.Exit(reboot(shutdown))
+}
+
+// reboot has the lab boot the guest again and run this program for what is to be seen then. It returns only when it fails.
+func reboot(phase string, flags ...string) (status int) {
+	fmt.Println("=== rebooting the guest:", phase)
+	self, err := os.Executable()
 	if err == nil {
 		var lab string
 		if lab, err = exec.LookPath("lab-reboot"); err == nil {
-			err = syscall.Exec(lab, []string{lab, "env", "LLS_LAB=1", rebootPhase + "=1", self, "-test.v"}, os.Environ())
+			argv := append([]string{lab}, flags...)
+			err = syscall.Exec(lab, append(argv, "env", "LLS_LAB=1", rebootPhase+"="+phase, self, "-test.v"), os.Environ())
 		}
 	}
 	fmt.Fprintln(os.Stderr, "FAIL: cannot reboot the guest:", err)
-	os.Exit(1)
+	return 1
 }
 
 func set(name, value string) {

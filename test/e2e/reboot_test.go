@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"lls/test/kit"
 )
@@ -56,6 +57,25 @@ func prepareReboot() error {
 			return err
 		}
 	}
+	for name, how := range autostarted() {
+		if _, err := run(append([]string{"lab-container", name, "--no-start"}, how.flags...)...); err != nil {
+			return err
+		}
+		// Its init writes down what is mounted before it does anything else.
+		for _, step := range [][]string{
+			{"sh", "-c", "cd /var/lib/lxc/" + name + "/rootfs/sbin && mv init init.lab && cp -a init.lab init && " +
+				"printf '#!/bin/sh\\n/bin/busybox cat /proc/self/mountinfo >" + first + "\\nexec /bin/sh /sbin/init.lab\\n' >init"},
+			{"lxc-start", "-n", name},
+			{"lab-exec", name, "lls", "snapshot", "base", "mine", "--mount", "/data"},
+			{"lab-exec", name, "sh", "-c", "echo " + name + " >/data/file; sync"},
+			{"lab-exec", name, "lls", "mount", "mine", "/data", "--save"},
+			{"sh", "-c", how.enable},
+		} {
+			if _, err := run(step...); err != nil {
+				return err
+			}
+		}
+	}
 	names, err := run("lvs", "--noheadings", "-o", "lv_name,lv_tags", kit.VG)
 	if err != nil {
 		return err
@@ -71,6 +91,23 @@ func prepareReboot() error {
 		return err
 	}
 	return os.WriteFile(beforeReboot, facts, 0o600)
+}
+
+// first is where the init of a container that the host starts writes what is mounted, as its very first act.
+const first = "/var/log/first"
+
+// autostarted are containers that the host starts by itself, by both ways that LXC's package has for it.
+func autostarted() map[string]struct {
+	flags  []string
+	enable string
+} {
+	return map[string]struct {
+		flags  []string
+		enable string
+	}{
+		"dora": {nil, "echo lxc.start.auto = 1 >>/var/lib/lxc/dora/config"},
+		"erik": {[]string{"--privileged"}, "systemctl enable lxc@erik.service"},
+	}
 }
 
 // words are the lines of a report, with single spaces.
@@ -91,7 +128,7 @@ func TestAfterAHostReboot(t *testing.T) {
 	if err := json.Unmarshal([]byte(read(t, beforeReboot)), &before); err != nil {
 		t.Fatal(err)
 	}
-	if before.File == "" || len(before.Names) != 4 {
+	if before.File == "" || len(before.Names) != 4+len(autostarted()) {
 		t.Fatalf("before the reboot there was %+v", before)
 	}
 	if loop := kit.Must(t, "losetup", "--noheadings", "--output", "NAME", "--associated", before.File); loop == "" {
@@ -122,4 +159,65 @@ func TestAfterAHostReboot(t *testing.T) {
 	if len(list) != 3 {
 		t.Errorf("carol sees %+v", list)
 	}
+}
+
+// TestContainersThatTheHostStarts looks at the containers that the host has started by itself after its boot: what their fstab says was
+// there before their init's first instruction, though the pool's file had to be attached first.
+func TestContainersThatTheHostStarts(t *testing.T) {
+	kit.Guest(t)
+	var before rebootFacts
+	if err := json.Unmarshal([]byte(read(t, beforeReboot)), &before); err != nil {
+		t.Fatal(err)
+	}
+	for name := range autostarted() {
+		c := &kit.Container{Name: name}
+		kit.Eventually(t, 60*time.Second, "the host starts "+name, func() bool { return c.Running(t) })
+		c.WaitReady(t)
+		v := kit.FindLV(t, name, "mine")
+		wantMounted(t, c, "/data", v)
+		if found := read(t, c.Root()+first); strings.Count(found, " "+v.Device()+" / /data ") != 1 {
+			t.Errorf("when the init of %s began, %s was not mounted:\n%s", name, v.Device(), found)
+		}
+		if got := c.Must(t, "cat", "/data/file"); got != name {
+			t.Errorf("the snapshot of %s says %q", name, got)
+		}
+		if err := os.Remove(c.Root() + first); err != nil { // what is there after the next boot is new
+			t.Error(err)
+		}
+		own := kit.UnitTime(t, "lxc@"+name+".service", "ExecMainStartTimestampMonotonic")
+		if (own > 0) != (name == "erik") {
+			t.Errorf("lxc@%s.service began at %v", name, own)
+		}
+	}
+	kit.WantAgentBeforeContainers(t)
+	loop := kit.Must(t, "losetup", "--noheadings", "--output", "NAME", "--associated", before.File)
+	began, attached := kit.UnitTime(t, kit.Unit, "ExecMainStartTimestampMonotonic"), attachedAt(t, loop)
+	lxc := kit.UnitTime(t, "lxc.service", "ExecMainStartTimestampMonotonic")
+	if attached < began || attached > lxc {
+		t.Errorf("%s was attached at %v, the agent began at %v and lxc.service at %v", loop, attached, began, lxc)
+	}
+	t.Logf("the agent began %v after the boot, %s was attached at %v, lxc.service began at %v", began, loop, attached, lxc)
+	kit.Must(t, "sync")
+}
+
+// attachedAt is when the kernel said that a loop device has got a size, after the boot.
+func attachedAt(t *testing.T, device string) time.Duration {
+	t.Helper()
+	said := strings.TrimPrefix(device, "/dev/") + ": detected capacity change from 0"
+	for line := range strings.Lines(kit.Must(t, "journalctl", "-k", "-b", "--no-pager", "-o", "json")) {
+		var entry struct {
+			Message string `json:"MESSAGE"`
+			At      string `json:"_SOURCE_MONOTONIC_TIMESTAMP"` // microseconds
+		}
+		if json.Unmarshal([]byte(line), &entry) != nil || !strings.HasPrefix(entry.Message, said) {
+			continue
+		}
+		at, err := time.ParseDuration(entry.At + "us")
+		if err != nil {
+			t.Fatalf("cannot read %s: %v", line, err)
+		}
+		return at
+	}
+	t.Fatalf("the kernel's log does not tell of %q", said)
+	return 0
 }

@@ -80,6 +80,26 @@ func AgentPID(t testing.TB) int {
 	return pid
 }
 
+// UnitTime is when something happened to a unit, after the boot; 0 when it did not. It is a property of systemd's whose name ends in
+// TimestampMonotonic.
+func UnitTime(t testing.TB, unit, property string) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(Must(t, "systemctl", "show", "--property", property, "--value", unit) + "us")
+	if err != nil {
+		t.Fatalf("%s of %s: %v", property, unit, err)
+	}
+	return d
+}
+
+// WantAgentBeforeContainers fails the test unless the agent was ready, at the boot of the guest, before LXC began to start containers.
+func WantAgentBeforeContainers(t testing.TB) {
+	t.Helper()
+	ready, began := UnitTime(t, Unit, "ActiveEnterTimestampMonotonic"), UnitTime(t, "lxc.service", "ExecMainStartTimestampMonotonic")
+	if ready == 0 || began == 0 || ready > began {
+		t.Errorf("the agent was ready %v after the boot, and lxc.service began to start containers at %v", ready, began)
+	}
+}
+
 // KillAgent kills the daemon with SIGKILL and waits until systemd has started it again and it answers.
 func KillAgent(t testing.TB) {
 	t.Helper()
@@ -115,18 +135,24 @@ func StartAgent(t testing.TB) {
 // WithConfig adds text to lls.toml, has the daemon read it, and takes it away again when the test ends.
 func WithConfig(t testing.TB, text string) {
 	t.Helper()
+	ChangeConfig(t, func(old string) string { return old + text })
+}
+
+// ChangeConfig changes lls.toml, has the daemon read it, and puts it back when the test ends.
+func ChangeConfig(t testing.TB, change func(old string) string) {
+	t.Helper()
 	old, err := os.ReadFile(Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	write := func(data []byte) {
-		if err := os.WriteFile(Config, data, 0o644); err != nil {
+	write := func(text string) {
+		if err := os.WriteFile(Config, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		Agent(t, "reload").Want(t, 0)
 	}
-	t.Cleanup(func() { write(old) })
-	write(append(old, text...))
+	t.Cleanup(func() { write(string(old)) })
+	write(change(string(old)))
 }
 
 // LV is a logical volume as LVM tells it.

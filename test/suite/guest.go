@@ -77,12 +77,17 @@ type kind struct {
 // essence are the tests of e2e that a translated processor, ten times slower, has time for: the main job and locked flags.
 const essence = "^(TestTheStory|TestLockedFlagsStay)$"
 
+// bootEssence is the same of boot, in a privileged container: what its fstab says is there before its init, and it may open what it may,
+// by the device cgroup of a kernel as Debian has it.
+const bootEssence = "^(TestALongFstab|TestRawAccess)$/^privileged$"
+
 // kinds are the runs in the lab: everything on trixie with user-mode Linux, a short pass of the whole elsewhere. What takes long comes first.
 func kinds() []kind {
 	return []kind{
 		{"bookworm", "qemu", true, []string{"e2e"}, essence}, // LXC 5.0.2, LVM 2.03.16 and Linux 6.1
 		{"trixie", "uml", false, nil, ""},
 		{"trixie", "qemu", true, []string{"e2e"}, essence},
+		{"trixie", "qemu", true, []string{"boot"}, bootEssence},
 		{"bookworm", "uml", true, []string{"e2e", "boot", "notify", "thin", "lvm"}, ""},
 	}
 }

@@ -50,8 +50,12 @@ func (t *tally) add(ctx context.Context, j job) error {
 	fmt.Printf("%s: running\n", j.name)
 	out, err := run(ctx, j)
 	o := read(out)
-	if j.tests && o.tests == 0 && err == nil {
+	switch {
+	case err != nil || !j.tests:
+	case o.tests == 0:
 		err = errors.New("no test passed in it")
+	case len(o.skipped) > 0:
+		err = fmt.Errorf("skipped in the lab, where there is all that a test needs: %s", strings.Join(o.skipped, " "))
 	}
 	return t.count(j, o, err, seconds(began), out)
 }
@@ -80,7 +84,8 @@ func (j job) log() string { return filepath.Join(dir, j.name+".log") }
 type outcome struct {
 	passed  map[string]bool // suites
 	tests   int             // that passed
-	skipped []string
+	skipped []string        // tests
+	notes   []string        // of what was skipped outside the lab
 }
 
 func read(out []byte) outcome {
@@ -93,8 +98,10 @@ func read(out []byte) outcome {
 			o.passed[name] = strings.HasPrefix(how, "passed")
 		case strings.HasPrefix(line, "--- PASS: "):
 			o.tests++
-		case strings.HasPrefix(line, "--- SKIP: "):
+		case strings.HasPrefix(strings.TrimLeft(line, " "), "--- SKIP: "): // a test in a test is indented
 			o.skipped = append(o.skipped, strings.Fields(line)[2])
+		case strings.HasPrefix(line, skippedMark):
+			o.notes = append(o.notes, line)
 		}
 	}
 	return o
@@ -130,10 +137,10 @@ func (t *tally) count(j job, o outcome, err error, took string, out []byte) erro
 	if j.tests {
 		fmt.Printf(", %d tests", o.tests)
 	}
-	if len(o.skipped) > 0 {
-		fmt.Printf(", skipped: %s", strings.Join(o.skipped, " "))
-	}
 	fmt.Println()
+	for _, note := range o.notes {
+		fmt.Printf("%s: %s\n", j.name, note)
+	}
 	return nil
 }
 
