@@ -112,7 +112,7 @@ func (c *call) pool(ctx context.Context, v *View, p policy.Pool, willDo func(*Vi
 // refuse asks the policy whether the owner may have more in a pool.
 func (c *call) refuse(ctx context.Context, v *View, verb, name string, owner catalog.Owner, p policy.Pool, ask policy.Ask) *api.Error {
 	if !owner.IsHost() && !c.asker.Admin {
-		if r := c.config.Rules(p.Name, owner.Name, "").Limits.Admit(useOf(v, owner, p), ask); r != nil {
+		if r := c.config.Rules(p.Name, owner.Name, "").Limits.Admit(c.agent.useOf(v, owner, p), ask); r != nil {
 			return full(verb, name, r)
 		}
 	}

@@ -99,6 +99,9 @@ func (c *call) show(v *View, r *catalog.Record, at []place) api.Volume {
 		used := int64(float64(r.LV.Size) / 100 * r.LV.UsedPercent)
 		out.Used = &used
 	}
+	if frees, at, known := c.agent.measured.freesAt(r.ID); known && (c.asker.Admin || r.Owner == c.asker.Owner) {
+		out.Frees, out.FreesAt = &frees, &at
+	}
 	if r.State == catalog.Trash {
 		out.Deleted = &r.Deleted
 	}
@@ -191,11 +194,14 @@ func (c *call) usage(ctx context.Context) ([]api.Usage, error) {
 	out := []api.Usage{}
 	for _, o := range owners {
 		for _, p := range c.config.Pools {
-			use := useOf(v, o, p)
+			use := c.agent.useOf(v, o, p)
 			u := api.Usage{Container: o.Name, Pool: p.Name, Volumes: use.Volumes, Snapshots: use.Snapshots, Size: use.Size, Trash: use.Trash}
 			if !o.IsHost() {
 				l := c.config.Rules(p.Name, o.Name, "").Limits
-				u.VolumesMax, u.SnapshotsMax, u.SizeMax = l.Volumes, l.Snapshots, l.Size
+				u.VolumesMax, u.SnapshotsMax, u.SizeMax, u.ExclusiveMax = l.Volumes, l.Snapshots, l.Size, l.Exclusive
+			}
+			if f := c.agent.measured.of(p); f != nil {
+				u.Exclusive, u.ExclusiveAt = &use.Exclusive, &f.at
 			}
 			out = append(out, u)
 		}
@@ -229,11 +235,14 @@ func (c *call) usageOwners(v *View) ([]catalog.Owner, error) {
 }
 
 // useOf adds up what an owner has in a pool, trash included.
-func useOf(v *View, o catalog.Owner, p policy.Pool) (use policy.Use) {
+func (a *Agent) useOf(v *View, o catalog.Owner, p policy.Pool) (use policy.Use) {
 	for _, r := range v.Catalog.Records {
 		if r.Owner == o && v.pool(r.LV) == p {
 			use.Add(policy.Held{Name: string(r.Name), Size: int64(r.LV.Size), Snapshot: r.Origin != "", Trash: r.State == catalog.Trash})
 		}
+	}
+	if f := a.measured.of(p); f != nil {
+		use.Exclusive = f.exclusive(v, o)
 	}
 	return use
 }

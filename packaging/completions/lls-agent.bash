@@ -42,13 +42,14 @@ _lls_agent() {
     replay) words="--json --help" ;;
     resize) words="--json --help" ;;
     set) words="--visibility --access --json --help" ;;
+    trim) words="--json --help" ;;
     keep) words="--for --json --help" ;;
     delete) words="--json --help" ;;
     undelete) words="--as --json --help" ;;
     purge) words="--yes --json --help" ;;
     give) words="--json --help" ;;
     revoke) words="--force --json --help" ;;
-    "") words="init run reload config policy status containers list info usage watch create snapshot mount umount replay resize set keep delete undelete purge give revoke help --help --version" ;;
+    "") words="init run reload config policy status containers list info usage watch create snapshot mount umount replay resize set trim keep delete undelete purge give revoke help --help --version" ;;
     esac
     if [[ $cur != -* ]]; then
         case $cmd in
