@@ -69,6 +69,10 @@ type Agent struct {
 	gate       gate
 	raw        *rawAccess
 	past       *past
+	meter      Meter
+	measured   measured
+	trimmer    Trimmer
+	trims      trims
 	points     func(g *guest) ([]mount.Point, error) // mounts of a running container, or of the host for nil
 	release    func()                                // lets the host go down
 	reread     chan struct{}                         // has an element when lls.toml was read since idling looked
@@ -92,6 +96,8 @@ type Parts struct {
 	Loops      Loops
 	Bus        Bus
 	Keeper     Keeper
+	Meter      Meter
+	Trimmer    Trimmer
 	Sources    []Source
 	Release    func() // lets the host go down, after an event.Shutdown
 }
@@ -116,7 +122,7 @@ func New(o Options, p Parts) (*Agent, error) {
 	}
 	return &Agent{
 		raw: raw, past: &past{path: o.History, history: old, verdicts: map[catalog.ID]verdict{}}, points: hostPoints(o.SelfPID), opts: o, log: o.Log, store: newStore(p.LVM, o.Log, o.Now), mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
-		bus: p.Bus, sources: p.Sources, hears: len(p.Sources) > 0, release: p.Release, ears: ears{coalescer: event.NewCoalescer(event.DefaultTiming())},
+		meter: p.Meter, trimmer: p.Trimmer, bus: p.Bus, sources: p.Sources, hears: len(p.Sources) > 0, release: p.Release, ears: ears{coalescer: event.NewCoalescer(event.DefaultTiming())},
 		guests: newGuests(), pids: pids, endpoints: endpoints(), feed: newFeed(), reread: make(chan struct{}, 1), stopping: make(chan struct{}), pidNS: ns, started: o.Now(), reserved: map[string]bool{},
 	}, nil
 }
@@ -214,6 +220,7 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 	a.work.Go(func() { a.follow(watching) })
 	a.work.Go(func() { a.ageing(watching) })
 	a.work.Go(func() { a.idling(ctx) })
+	a.work.Go(func() { a.measuring(watching) })
 	a.work.Go(func() { a.bus.Run(watching) })
 	a.hear(watching, a.sources)
 	admin := a.listen(ln, nil)

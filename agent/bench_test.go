@@ -35,6 +35,8 @@ type bench struct {
 	lvm    *lvmtest.Fake
 	mounts *fakeMounts
 	dev    *fakeDevices
+	meter  *fakeMeter
+	trims  *fakeTrimmer
 	config string
 	bus    fakeBus
 	admin  *api.Client
@@ -190,7 +192,7 @@ size = "20G"
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	dir := t.TempDir()
-	b := &bench{t: t, lvm: lvmtest.NewFake(lvm.Options{Managed: catalog.Managed}), mounts: &fakeMounts{fail: map[string]error{}}, dev: &fakeDevices{}, config: dir + "/lls.toml"}
+	b := &bench{t: t, lvm: lvmtest.NewFake(lvm.Options{Managed: catalog.Managed}), mounts: &fakeMounts{fail: map[string]error{}}, dev: &fakeDevices{}, meter: &fakeMeter{}, trims: &fakeTrimmer{}, config: dir + "/lls.toml"}
 	b.write(testConfig)
 	b.lvm.AddGroup(testVG, 100<<30)
 	err := b.lvm.CreatePool(t.Context(), lvm.CreatePool{VG: testVG, Name: testPool, Size: 50 << 30, Tags: []lvm.Tag{catalog.PoolTag("main")}})
@@ -200,7 +202,7 @@ func newBench(t *testing.T) *bench {
 	c1 := container.Container{Dir: "/var/lib/lxc", Base: "c1", Owner: catalog.Owner{Name: "c1", Token: "t1"}}
 	c2 := container.Container{Dir: "/var/lib/lxc", Base: "c2", Owner: catalog.Owner{Name: "c2", Token: "t2"}}
 	b.agent, err = New(Options{Config: b.config, Trees: "/nonexistent", Version: "test", SelfPID: os.Getpid(), Log: slog.New(slog.DiscardHandler), Now: time.Now},
-		Parts{LVM: b.lvm, Mounts: b.mounts, Devices: b.dev, Containers: fakeContainers{[]container.Container{c1, c2}}, Loops: noLoops{}, Bus: &b.bus, Keeper: noKeeper{}})
+		Parts{LVM: b.lvm, Mounts: b.mounts, Devices: b.dev, Containers: fakeContainers{[]container.Container{c1, c2}}, Loops: noLoops{}, Bus: &b.bus, Keeper: noKeeper{}, Meter: b.meter, Trimmer: b.trims})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,6 +48,7 @@ func endpoints() []endpoint {
 		{http.MethodPost, api.PathDelete, false, post((*call).remove)},
 		{http.MethodPost, api.PathUndelete, false, post((*call).undelete)},
 		{http.MethodPost, api.PathKeep, false, post((*call).keep)},
+		{http.MethodPost, api.PathTrim, false, post((*call).trimNow)},
 		{http.MethodPost, api.PathPurge, false, post((*call).purge)},
 		{http.MethodPost, api.PathRefresh, false, post((*call).refresh)},
 		{http.MethodGet, api.PathStatus, true, get((*call).status)},

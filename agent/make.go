@@ -128,7 +128,7 @@ func (c *call) overQuota(v *View, verb, name string, owner catalog.Owner, p poli
 	if owner.IsHost() || c.asker.Admin {
 		return nil
 	}
-	if r := c.config.Rules(p.Name, owner.Name, "").Limits.Admit(useOf(v, owner, p), ask); r != nil {
+	if r := c.config.Rules(p.Name, owner.Name, "").Limits.Admit(c.agent.use(v, owner, p), ask); r != nil {
 		return full(verb, name, r)
 	}
 	return nil

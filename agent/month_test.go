@@ -44,6 +44,8 @@ snapshots = 0
 overcommit = 0.0
 operations_per_minute = 0
 snapshots_per_minute = 0
+[trim]
+every = "0"
 [expiry]
 unused = "3d"
 notice = "1d"

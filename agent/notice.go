@@ -52,6 +52,7 @@ func (a *Agent) remind(g *guest) error {
 			fmt.Fprintf(&b, "%s is not used, and goes to the trash on %s. To keep it: lls keep %s --for 7d\n", r.Name, at.Format("2006-01-02 15:04"), r.Name)
 		}
 	}
+	b.WriteString(a.fullNotice(v, g.Owner))
 	g.mu.Lock()
 	same := g.notice == b.String()
 	g.mu.Unlock()

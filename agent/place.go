@@ -115,6 +115,7 @@ func (c *call) place(ctx context.Context, v *View, r *catalog.Record, at target,
 		ctx, cancel := context.WithTimeout(ctx, placeDeadline)
 		defer cancel()
 		at.readOnly = asked || now.MountsReadOnly(asker)
+		at.discard = at.discard || !now.LV.ReadOnly && c.config.Rules(v.pool(now.LV).Name, now.Owner.Name, string(now.Name)).Trim.Discard
 		placed, err = c.tryPlace(ctx, now, at, g)
 		return err
 	}

@@ -219,6 +219,7 @@ func (a *Agent) tend(ctx context.Context, step time.Duration) {
 	for _, p := range a.config().Pools {
 		a.relieve(ctx, p)
 	}
+	a.trimDue(ctx, v, f, step)
 	a.remindAll()
 	if err := a.past.save(); err != nil {
 		a.log.Warn("cannot keep what was observed", "error", err)

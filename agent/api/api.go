@@ -37,6 +37,7 @@ const (
 	PathDelete     = "/delete"         // POST NameRequest: Volume
 	PathUndelete   = "/undelete"       // POST UndeleteRequest: Volume
 	PathPurge      = "/purge"          // POST NameRequest: Volume
+	PathTrim       = "/trim"           // POST TrimRequest: []Trimmed
 	PathKeep       = "/keep"           // POST KeepRequest: Volume
 	PathRefresh    = "/refresh"        // POST NameRequest: Refreshed
 	PathExplain    = "/policy/explain" // GET ?name=: Explanation; sysadmin
@@ -90,7 +91,9 @@ type Volume struct {
 	Pool       string     `json:"pool"`
 	FS         string     `json:"fs,omitempty"`
 	Size       int64      `json:"size"`
-	Used       *int64     `json:"used,omitempty"` // bytes mapped, shared ones included; absent while inactive
+	Used       *int64     `json:"used,omitempty"`     // bytes mapped, shared ones included; absent while inactive
+	Frees      *int64     `json:"frees,omitempty"`    // bytes that purging it gives back; only for its owner and the sysadmin, and only once it was read
+	FreesAt    *time.Time `json:"frees_at,omitempty"` // when that was so
 	Visibility string     `json:"visibility"`
 	Access     string     `json:"access"`
 	State      string     `json:"state"`
@@ -204,6 +207,19 @@ type KeepRequest struct {
 	For  string `json:"for"`
 }
 
+// TrimRequest asks to give what deleted files used back to the pool. No name is every mounted volume that is the asker's own; the
+// sysadmin's are all.
+type TrimRequest struct {
+	Name string `json:"name,omitempty"`
+}
+
+// Trimmed is what became of a volume that was to be trimmed.
+type Trimmed struct {
+	Name     string `json:"name"`
+	Returned int64  `json:"returned"`          // bytes it maps less than before; the pool keeps what snapshots share with it
+	Problem  string `json:"problem,omitempty"` // why it was not trimmed, or not all of it
+}
+
 // Explanation is why a volume is kept or goes, what comes next, and what would change that.
 type Explanation struct {
 	Name    string   `json:"name"`
@@ -276,6 +292,10 @@ type Usage struct {
 	Size         int64  `json:"size"` // sum of virtual sizes, trash included
 	SizeMax      int64  `json:"size_max,omitempty"`
 	Trash        int    `json:"trash"`
+	// Exclusive are the bytes that no other owner's volume maps, once they were read. Nothing new is made from the limit on.
+	Exclusive    *int64     `json:"exclusive,omitempty"`
+	ExclusiveMax int64      `json:"exclusive_max,omitempty"`
+	ExclusiveAt  *time.Time `json:"exclusive_at,omitempty"` // when that was so
 }
 
 // Status is the sysadmin's overview.

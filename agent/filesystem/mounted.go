@@ -63,6 +63,8 @@ func (m *Mounted) Usage(ctx context.Context, device string, t Type) (Space, erro
 type Trim struct {
 	Slice lvm.Size      // bytes of the file system, 0 for DefaultSlice; xfs is cut at its allocation groups, of which one is the least
 	Pause time.Duration // after each slice but the last
+	// Patience is how long a slice may take before the device is given up: 0 is as long as the context lasts.
+	Patience time.Duration
 }
 
 // DefaultSlice is what one slice of Trim covers.
@@ -91,7 +93,7 @@ func (m *Mounted) trim(ctx context.Context, device string, t Type, how Trim) (lv
 	for start, step := uint64(0), uint64(0); ; start += step {
 		var did uint64
 		last := false
-		err := m.with(ctx, device, t, false, func(fd int) (err error) {
+		err := m.within(ctx, how.Patience, device, t, func(fd int) (err error) {
 			if step == 0 {
 				if step, err = slice(fd, t, uint64(how.Slice)); err != nil {
 					return err
@@ -115,6 +117,16 @@ func (m *Mounted) trim(ctx context.Context, device string, t Type, how Trim) (lv
 			return lvm.Size(all), context.Cause(ctx)
 		}
 	}
+}
+
+// within is with, for no longer than patience.
+func (m *Mounted) within(ctx context.Context, patience time.Duration, device string, t Type, do func(fd int) error) error {
+	if patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
+	}
+	return m.with(ctx, device, t, false, do)
 }
 
 // slice is how much is trimmed at a time. Until Linux 6.10 or so xfs trims each free extent that touches the slice, all of it; no

@@ -19,8 +19,10 @@ import (
 	"lls/agent/container"
 	"lls/agent/event/bus"
 	"lls/agent/fdstore"
+	"lls/agent/filesystem"
 	"lls/agent/mount"
 	"lls/agent/setup"
+	"lls/agent/thin"
 	"lls/internal/run"
 	"lls/lvm"
 )
@@ -90,6 +92,8 @@ func daemon(ctx context.Context, config string, log *slog.Logger) error {
 		Loops:      setup.Loops{Run: runner},
 		Bus:        bus.NewPublisher(bus.Options{Version: version, Log: log}),
 		Keeper:     systemd,
+		Meter:      thin.NewReader(runner, stateDir+"/thin"),
+		Trimmer:    &filesystem.Mounted{},
 		Sources:    sources(watcher),
 		Release:    watcher.Release,
 	})

@@ -42,6 +42,7 @@ func volumes() []api.Volume {
 		{
 			Name: "old", Owner: "web1", Kind: api.KindSnapshot, Origin: api.HiddenOrigin, Pool: "main", FS: "ext4", Size: gib + gib/2,
 			Visibility: api.Hidden, Access: api.AccessRO, State: api.StateTrash, Created: *day(1), Deleted: day(20), Expires: day(27), ID: "c4",
+			Frees: figure(gib / 2), FreesAt: day(21),
 		},
 		mine(),
 	}
@@ -52,6 +53,7 @@ func mine() api.Volume {
 		Name: "mine", Owner: "web1", Kind: api.KindSnapshot, Origin: "genomes", Pool: "main", FS: "ext4", Size: 2048 * gib, Used: figure(1700 * gib),
 		Visibility: api.Hidden, Access: api.AccessRO, State: api.StateLive, Created: *day(21), ID: "c3",
 		Mounts: []api.Mount{{Volume: "mine", Container: "web1", Path: "/data"}, {Volume: "mine", Container: "web1", Path: "/srv/x", ReadOnly: true}},
+		Frees:  figure(3*gib + gib/5), FreesAt: day(22),
 	}
 }
 
@@ -70,11 +72,12 @@ func answers() map[string]clitest.Answer {
 	return map[string]clitest.Answer{
 		"GET /volumes":                      {Result: volumes()},
 		"GET /volume":                       {Result: held},
-		"GET /usage":                        {Result: []api.Usage{{Container: "web1", Pool: "main", Volumes: 3, VolumesMax: 10, Snapshots: 2, Size: 5 * gib, SizeMax: 100 * gib, Trash: 1}}},
+		"GET /usage":                        {Result: []api.Usage{{Container: "web1", Pool: "main", Volumes: 3, VolumesMax: 10, Snapshots: 2, Size: 5 * gib, SizeMax: 100 * gib, Trash: 1, Exclusive: figure(4 * gib), ExclusiveMax: 8 * gib, ExclusiveAt: day(22)}}},
 		"POST /create":                      {Result: api.Volume{Name: "scratch", FS: "ext4", Size: 100 * gib, Mounts: []api.Mount{{Container: "web1", Path: "/data"}}}, Progress: []string{"making the file system"}},
 		"POST /snapshot":                    {Result: api.Volume{Name: "mine", Origin: "genomes", Mounts: []api.Mount{{Container: "web1", Path: "/data"}}}},
 		"POST /mount":                       {Result: api.Mount{Volume: "mine", Container: "web1", Path: "/data", ReadOnly: true}},
 		"POST /umount":                      {Result: []api.Mount{{Volume: "mine", Container: "web1", Path: "/data"}, {Volume: "mine", Container: "web1", Path: "/srv/x"}}},
+		"POST /trim":                        {Result: []api.Trimmed{{Name: "mine", Returned: 3 * gib}, {Name: "new"}, {Name: "ice", Problem: "cannot trim ice: its file system does not answer"}}},
 		"POST /resize":                      {Result: api.Volume{Name: "mine", Size: 150 * gib}},
 		"POST /set":                         {Result: api.Volume{Name: "mine", Visibility: api.Visible, Access: api.AccessRW}},
 		"POST /delete":                      {Result: trash},
@@ -115,7 +118,7 @@ func TestAnswersForPeople(t *testing.T) {
 		"umount mine", "umount /data/", "umount ./x", "umount .", "umount web2/build", "umount idle",
 		"resize mine +50G", "set mine --visibility visible --access rw",
 		"delete mine", "undelete mine", "undelete mine --as other", "purge mine --yes",
-		"refresh mine --yes", "refresh secretly --yes",
+		"refresh mine --yes", "refresh secretly --yes", "trim",
 	)...)
 	clitest.Golden(t, "testdata/people.golden", got)
 }

@@ -42,6 +42,7 @@ _lls_agent() {
     replay) words="--json --help" ;;
     resize) words="--json --help" ;;
     set) words="--visibility --access --json --help" ;;
+    trim) words="--json --help" ;;
     keep) words="--for --json --help" ;;
     refresh) words="--yes --json --help" ;;
     delete) words="--json --help" ;;
@@ -49,7 +50,7 @@ _lls_agent() {
     purge) words="--yes --json --help" ;;
     give) words="--json --help" ;;
     revoke) words="--force --json --help" ;;
-    "") words="init run reload config policy status containers list info usage watch create snapshot mount umount replay resize set keep refresh delete undelete purge give revoke help --help --version" ;;
+    "") words="init run reload config policy status containers list info usage watch create snapshot mount umount replay resize set trim keep refresh delete undelete purge give revoke help --help --version" ;;
     esac
     if [[ $cur != -* ]]; then
         case $cmd in

@@ -28,6 +28,7 @@ _lls_agent() {
         'replay:mount now what the container'\''s /etc/fstab has of volumes'
         'resize:grow a volume and its file system, mounted or not'
         'set:say who sees a volume, and how others may mount it'
+        'trim:give the space of deleted files back to the pool, of a mounted volume or of all'
         'keep:keep a volume for a time, whatever the policy says'
         'refresh:put a new snapshot of its origin in a snapshot'\''s place, at the same mount points'
         'delete:move volumes to the trash'
@@ -142,6 +143,10 @@ _lls_agent() {
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
             '1:NAME:_lls_agent_volumes' '*: :' ;;
+    trim)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' '*: :' ;;
     keep)
         _arguments \
             '--for[such as 12h or 7d; never - without an end; 0 - no longer]:TIME:' \

@@ -28,12 +28,13 @@ _lls() {
     replay) words="--json --help" ;;
     resize) words="--json --help" ;;
     set) words="--visibility --access --json --help" ;;
+    trim) words="--json --help" ;;
     keep) words="--for --json --help" ;;
     refresh) words="--yes --json --help" ;;
     delete) words="--json --help" ;;
     undelete) words="--as --json --help" ;;
     purge) words="--yes --json --help" ;;
-    "") words="list info usage watch create snapshot mount umount replay resize set keep refresh delete undelete purge help --help --version" ;;
+    "") words="list info usage watch create snapshot mount umount replay resize set trim keep refresh delete undelete purge help --help --version" ;;
     esac
     if [[ $cur != -* ]]; then
         case $cmd in

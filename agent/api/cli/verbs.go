@@ -30,7 +30,7 @@ type Fstab interface {
 func Volumes(side Side, fstab Fstab) []Command {
 	return []Command{
 		list(side), info(side), usageOf(side), watch(), create(side), snapshot(side), mount(side, fstab), umount(side, fstab), replay(side),
-		resize(), set(), keep(), refresh(), remove(), undelete(), purge(),
+		resize(), set(), trim(side), keep(), refresh(), remove(), undelete(), purge(),
 	}
 }
 
