@@ -97,7 +97,8 @@ type fakeDevices struct {
 	grown   []string
 	makeErr error
 	growErr error
-	space   map[string]filesystem.Space // of mounted file systems, by device
+	space   map[string]filesystem.Space                 // of mounted file systems, by device
+	usage   func(path string) (filesystem.Space, error) // instead of space
 	fill    *PoolFill
 }
 
@@ -135,8 +136,12 @@ func (f *fakeDevices) Check(context.Context, string, filesystem.Type, bool) erro
 }
 func (f *fakeDevices) Usage(_ context.Context, path string, _ filesystem.Type) (filesystem.Space, error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	s, ok := f.space[path]
+	usage := f.usage
+	f.mu.Unlock()
+	if usage != nil {
+		return usage(path)
+	}
 	if !ok {
 		return filesystem.Space{}, filesystem.ErrNotMounted
 	}
