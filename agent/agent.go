@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -79,7 +80,10 @@ type Agent struct {
 	stopping   chan struct{}                         // closed when the agent begins to stop
 	work       sync.WaitGroup                        // every goroutine of the agent
 
-	rates rates
+	rates   rates
+	mailer  Mailer
+	growers *growers
+	volumes *volumeGrowers
 
 	mu        sync.Mutex
 	cfg       *policy.Config
@@ -95,6 +99,7 @@ type Parts struct {
 	Containers Containers
 	Loops      Loops
 	Bus        Bus
+	Mailer     Mailer
 	Keeper     Keeper
 	Meter      Meter
 	Trimmer    Trimmer
@@ -121,8 +126,10 @@ func New(o Options, p Parts) (*Agent, error) {
 		o.Log.Warn("what was observed before is lost, so all is kept longer", "error", err)
 	}
 	return &Agent{
-		raw: raw, past: &past{path: o.History, history: old, verdicts: map[catalog.ID]verdict{}}, points: hostPoints(o.SelfPID), opts: o, log: o.Log, store: newStore(p.LVM, o.Log, o.Now), mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
-		meter: p.Meter, trimmer: p.Trimmer, bus: p.Bus, sources: p.Sources, hears: len(p.Sources) > 0, release: p.Release, ears: ears{coalescer: event.NewCoalescer(event.DefaultTiming())},
+		mailer: p.Mailer, growers: newGrowers(), volumes: newVolumeGrowers(), meter: p.Meter, trimmer: p.Trimmer, raw: raw,
+		past:   &past{path: o.History, history: old, verdicts: map[catalog.ID]verdict{}, run: rand.Text()},
+		points: hostPoints(o.SelfPID), opts: o, log: o.Log, store: newStore(p.LVM, o.Log, o.Now), mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
+		bus: p.Bus, sources: p.Sources, hears: len(p.Sources) > 0, release: p.Release, ears: ears{coalescer: event.NewCoalescer(event.DefaultTiming())},
 		guests: newGuests(), pids: pids, endpoints: endpoints(), feed: newFeed(), reread: make(chan struct{}, 1), stopping: make(chan struct{}), pidNS: ns, started: o.Now(), reserved: map[string]bool{},
 	}, nil
 }
@@ -178,6 +185,8 @@ func (a *Agent) Reload(ctx context.Context) error {
 	case a.reread <- struct{}{}:
 	default: // it is about to be looked at already
 	}
+	a.mailer.SetConfig(mailConfig(cfg.Mail))
+	a.syncGrowers(cfg.Pools)
 	for _, g := range a.guests.list() {
 		if err := a.retell(g, cfg); err != nil {
 			a.log.Warn("cannot tell the container its configuration", "container", g.Owner, "error", err)
@@ -221,6 +230,12 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 	a.work.Go(func() { a.ageing(watching) })
 	a.work.Go(func() { a.idling(ctx) })
 	a.work.Go(func() { a.measuring(watching) })
+	a.startGrowing(watching)
+	a.work.Go(func() { // not before lls.toml said where to
+		if err := a.mailer.Run(watching); err != nil {
+			a.log.Error("cannot send mail", "error", err)
+		}
+	})
 	a.work.Go(func() { a.bus.Run(watching) })
 	a.hear(watching, a.sources)
 	admin := a.listen(ln, nil)
@@ -240,6 +255,9 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 	drained.Wait()
 	stopWatching()
 	a.work.Wait()
+	if err := a.past.save(); err != nil {
+		a.log.Warn("cannot keep what was observed", "error", err)
+	}
 	a.store.backup(drain, 0)
 	return nil
 }

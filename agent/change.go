@@ -24,14 +24,7 @@ func (c *call) resize(ctx context.Context, in api.ResizeRequest) (api.Volume, er
 		return api.Volume{}, badSize("resize", in.Name, in.Size)
 	}
 	ctx = context.WithoutCancel(ctx)
-	err = c.agent.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, now *View) (edit, error) {
-		return c.extend(ctx, w, now, r, size, relative)
-	})
-	if err != nil {
-		return api.Volume{}, err
-	}
-	c.progress("growing the file system")
-	if err := c.agent.finishGrowth(ctx, r.ID); err != nil {
+	if err := c.enlarge(ctx, r, size, relative, func(*catalog.Record) bool { return true }); err != nil {
 		return api.Volume{}, err
 	}
 	v, err := c.agent.store.current(ctx, workAge)
@@ -42,6 +35,22 @@ func (c *call) resize(ctx context.Context, in api.ResizeRequest) (api.Volume, er
 		r = now
 	}
 	return c.show(v, r, placesOf(c.agent.places(), r.LV)), nil
+}
+
+// enlarge grows a volume, and its file system with it. still is asked under the writer whether it is to grow after all.
+func (c *call) enlarge(ctx context.Context, r *catalog.Record, size lvm.Size, relative bool, still func(now *catalog.Record) bool) error {
+	err := c.agent.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
+		now, err := v.same(r)
+		if err != nil || !still(now) {
+			return nil, err
+		}
+		return c.extend(ctx, w, v, r, size, relative)
+	})
+	if err != nil {
+		return err
+	}
+	c.progress("growing the file system")
+	return c.agent.finishGrowth(ctx, r.ID)
 }
 
 // extend grows the volume itself, after marking that its file system is to follow: a start after a crash in between finishes it.
@@ -134,7 +143,11 @@ func (c *call) set(ctx context.Context, in api.SetRequest) (api.Volume, error) {
 	default:
 		return api.Volume{}, api.Errorf(api.Malformed, "cannot set %s: %.20q is no access", in.Name, in.Access).WithHint("say --access rw, ro or none")
 	}
-	if in.Visibility == "" && in.Access == "" {
+	growTo, err := c.growTo(v, r, in)
+	if err != nil {
+		return api.Volume{}, err
+	}
+	if in.Visibility == "" && in.Access == "" && in.GrowTo == "" {
 		return api.Volume{}, api.Errorf(api.Malformed, "cannot set %s: say what", in.Name).WithHint("lls set %s --visibility visible --access ro", in.Name)
 	}
 	to, err := c.agent.retag(ctx, r, false, func(to *catalog.Record, _ *View) error {
@@ -144,11 +157,15 @@ func (c *call) set(ctx context.Context, in api.SetRequest) (api.Volume, error) {
 		if in.Access != "" {
 			to.Access = in.Access
 		}
+		if in.GrowTo != "" {
+			to.GrowTo = growTo
+		}
 		return nil
 	})
 	if err != nil {
 		return api.Volume{}, err
 	}
+	c.agent.volumes.look(r.ID)
 	out := c.show(v, to, placesOf(c.agent.places(), r.LV))
 	out.Holders = c.rawHolders(ctx, to)
 	return out, nil

@@ -58,6 +58,7 @@ func endpoints() []endpoint {
 		{http.MethodPost, api.PathGive, true, post((*call).give)},
 		{http.MethodPost, api.PathRevoke, true, post((*call).revoke)},
 		{http.MethodPost, api.PathReload, true, post((*call).reload)},
+		{http.MethodPost, api.PathMailTest, true, post((*call).mailTest)},
 		{http.MethodPost, api.PathHookStart, true, post((*call).hookStart)},
 	}
 }

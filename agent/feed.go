@@ -17,6 +17,7 @@ type change struct {
 	view     *View // that names it
 	guest    *guest
 	path     string
+	why      string // of api.EventFull
 }
 
 // differences are the changes from one catalog to another.
@@ -120,6 +121,12 @@ func (c *call) event(ch change) (api.Event, bool) {
 	case !knows && !knew:
 		return e, false
 	}
+	if ch.what == api.EventFull { // its owner's, and the sysadmin's, to know
+		if !c.asker.Admin && r.Owner != c.asker.Owner {
+			return e, false
+		}
+		e.Why = ch.why
+	}
 	e.Name, e.Owner = ch.view.Catalog.Shown(c.asker, r), r.Owner.Name
 	if ch.what == api.EventMounted || ch.what == api.EventUnmounted {
 		e.Container = api.HostOwner
@@ -171,6 +178,7 @@ func (a *Agent) follow(ctx context.Context) {
 			a.log.Warn("cannot read the volume groups", "error", err)
 			continue
 		}
+		poke(a.volumes.wake)
 		a.showAll(ctx)
 		a.wake(ctx, v, asleep)
 		if last != nil && last != v {

@@ -204,7 +204,7 @@ func (a *Agent) measureDue(ctx context.Context, p policy.Pool, r *reading) {
 	r.pool, r.problem = now, ""
 	a.measured.put(p, f)
 	a.log.Debug("read who uses a pool's blocks", "pool", p.Name, "volumes", len(f.volumes), "took", ended.Sub(began))
-	a.tellFull(v, p, f, r.full)
+	a.tellFull(ctx, v, p, f, r.full)
 	a.remindAll()
 }
 
@@ -278,7 +278,7 @@ func reused(was, is *View, p policy.Pool) bool {
 const fullAgain = 0.95
 
 // tellFull tells the sysadmin of each container that has reached its limit, once.
-func (a *Agent) tellFull(v *View, p policy.Pool, f *figures, told map[catalog.Owner]bool) {
+func (a *Agent) tellFull(ctx context.Context, v *View, p policy.Pool, f *figures, told map[catalog.Owner]bool) {
 	for o := range f.owners {
 		limit, has := a.exclusiveLimit(p, o), f.exclusive(v, o)
 		switch {
@@ -286,7 +286,7 @@ func (a *Agent) tellFull(v *View, p policy.Pool, f *figures, told map[catalog.Ow
 			delete(told, o)
 		case has >= limit && !told[o]:
 			told[o] = true
-			a.news(warningNews, fmt.Sprintf("container %s has %s in pool %s that is in no other's volume: limits.exclusive allows %s, so it gets nothing new",
+			a.news(ctx, warningNews, p.Name, fmt.Sprintf("container %s has %s in pool %s that is in no other's volume: limits.exclusive allows %s, so it gets nothing new",
 				o.Name, policy.FormatSize(has), p.Name, policy.FormatSize(limit)))
 		}
 	}

@@ -231,7 +231,7 @@ func TestTheSysadminHearsOnceOfAFullContainer(t *testing.T) {
 		mega int64
 		want bool
 	}{{99, false}, {100, true}, {97, true}, {100, true}, {94, false}, {101, true}} {
-		b.agent.tellFull(v, policy.Pool{Name: "main"}, &figures{owners: map[catalog.Owner]int64{o: tt.mega << 20, host: 1 << 40}}, told)
+		b.agent.tellFull(b.t.Context(), v, policy.Pool{Name: "main"}, &figures{owners: map[catalog.Owner]int64{o: tt.mega << 20, host: 1 << 40}}, told)
 		if told[o] != tt.want || told[host] {
 			t.Errorf("at %d: %v", tt.mega, told)
 		}

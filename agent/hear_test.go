@@ -142,7 +142,7 @@ func TestTheBusHearsOfEveryChange(t *testing.T) {
 
 func TestEveryEventHasASignal(t *testing.T) {
 	all := signals()
-	for _, what := range []string{api.EventCreated, api.EventChanged, api.EventDeleted, api.EventUndeleted, api.EventPurged, api.EventExpiring, api.EventMounted, api.EventUnmounted} {
+	for _, what := range []string{api.EventCreated, api.EventChanged, api.EventDeleted, api.EventUndeleted, api.EventPurged, api.EventExpiring, api.EventFull, api.EventMounted, api.EventUnmounted} {
 		if all[what] == "" {
 			t.Errorf("root's programs do not hear of %q", what)
 		}

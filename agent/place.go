@@ -44,6 +44,10 @@ type Devices interface {
 	Claimed(path string) bool
 	// Check looks for mistakes in a file system that nobody has mounted.
 	Check(ctx context.Context, path string, fs filesystem.Type, readOnly bool) error
+	// Usage says how full the file system of a device is that is mounted anywhere.
+	Usage(ctx context.Context, path string, fs filesystem.Type) (filesystem.Space, error)
+	// Fill says how full a pool is.
+	Fill(ctx context.Context, vg lvm.VG, pool lvm.Name) (PoolFill, error)
 	// CutOff has all that have the device open get errors from now on.
 	CutOff(ctx context.Context, vg lvm.VG, name lvm.Name) error
 }
@@ -139,6 +143,7 @@ func (c *call) place(ctx context.Context, v *View, r *catalog.Record, at target,
 	}
 	c.agent.used(v, r)
 	if !placed.Already {
+		c.agent.volumes.look(r.ID)
 		c.agent.told(api.EventMounted, v, r, g, placed.Path)
 	}
 	return m, nil

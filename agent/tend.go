@@ -33,9 +33,14 @@ func (a *Agent) tendPeriod() time.Duration {
 type past struct {
 	path string
 
+	saving sync.Mutex // held while the file is written
+
 	mu       sync.Mutex
 	history  *history.History
 	verdicts map[catalog.ID]verdict // of the last look
+	run      string                 // this run of the agent, for samples
+	observed time.Duration          // running time in it
+	mappedAt time.Duration          // of that, when history.Mapped was taken; 0: not yet
 }
 
 // verdict is what was decided for a volume when.
@@ -60,6 +65,8 @@ func (p *past) with(do func(h *history.History)) {
 
 // save writes what was observed to disk.
 func (p *past) save() error {
+	p.saving.Lock()
+	defer p.saving.Unlock()
 	p.mu.Lock()
 	text, err := p.history.Text()
 	p.mu.Unlock()
@@ -194,6 +201,7 @@ func (a *Agent) tend(ctx context.Context, step time.Duration) {
 	if err != nil {
 		return // the next report tells of it; time that was not observed does not count
 	}
+	a.sample(v, step)
 	f := a.gather(ctx, v)
 	now := a.opts.Now()
 	verdicts := map[catalog.ID]verdict{}
@@ -238,17 +246,17 @@ func (a *Agent) carryOut(ctx context.Context, v *View, r *catalog.Record, d verd
 			a.past.verdicts[r.ID] = d
 		})
 		a.tell(change{what: api.EventExpiring, was: r, now: r, view: v})
-		a.news(plainNews, name+" is unused, and goes to the trash in "+policy.FormatSpan(d.Wait), d.Reasons...)
+		a.news(ctx, plainNews, v.pool(r.LV).Name, name+" is unused, and goes to the trash in "+policy.FormatSpan(d.Wait), d.Reasons...)
 		return
 	case policy.Trash:
 		err = a.expire(ctx, r)
 		if err == nil {
-			a.news(plainNews, name+" went to the trash: it was not used", d.Reasons...)
+			a.news(ctx, plainNews, v.pool(r.LV).Name, name+" went to the trash: it was not used", d.Reasons...)
 		}
 	case policy.Purge:
 		err = a.discard(ctx, r, stillTrash(r))
 		if err == nil {
-			a.news(plainNews, name+" was purged: it has been in the trash long enough", d.Reasons...)
+			a.news(ctx, plainNews, v.pool(r.LV).Name, name+" was purged: it has been in the trash long enough", d.Reasons...)
 		}
 	}
 	if err != nil {
@@ -298,7 +306,7 @@ func (a *Agent) relieve(ctx context.Context, p policy.Pool) {
 			a.log.Warn("cannot make room in a pool", "pool", p.Name, "volume", r.LV.Name, "error", err)
 			continue
 		}
-		a.news(warningNews, v.Catalog.Shown(a.admin(), r)+" was purged before its time, because pool "+p.Name+" is too full")
+		a.news(ctx, warningNews, p.Name, v.Catalog.Shown(a.admin(), r)+" was purged before its time, because pool "+p.Name+" is too full")
 	}
 }
 

@@ -71,6 +71,7 @@ func rooms() map[string][]string {
 		"test/fault":   {"test/kit"},
 		"test/hostile": {"test/kit"},
 		"test/kit":     {},
+		"test/policy":  {"test/kit"},
 		"test/lab":     {sys},
 		"test/suite":   {},
 	}

@@ -45,6 +45,7 @@ const (
 	PathGive       = "/give"           // POST GiveRequest: []Volume; sysadmin
 	PathRevoke     = "/revoke"         // POST RevokeRequest: Volume; sysadmin
 	PathReload     = "/reload"         // POST Empty: Empty; sysadmin
+	PathMailTest   = "/mail/test"      // POST Empty: Empty, when a mail server took a mail; sysadmin
 	PathHookStart  = "/hook/start"     // POST HookStart: HookAnswer; the LXC hook
 )
 
@@ -180,7 +181,11 @@ type SetRequest struct {
 	Name       string `json:"name"`
 	Visibility string `json:"visibility,omitempty"`
 	Access     string `json:"access,omitempty"`
+	GrowTo     string `json:"grow_to,omitempty"` // the size that it grows to by itself, or NoGrowth
 }
+
+// NoGrowth has a volume not grow by itself.
+const NoGrowth = "none"
 
 // NameRequest names one volume.
 type NameRequest struct {
@@ -300,13 +305,37 @@ type Usage struct {
 
 // Status is the sysadmin's overview.
 type Status struct {
-	Version    string   `json:"version"`
-	Since      string   `json:"since"` // when the agent started, RFC 3339
-	Pools      []Pool   `json:"pools"`
-	Containers int      `json:"containers"` // running and served
-	Volumes    int      `json:"volumes"`
-	Trash      int      `json:"trash"`
-	Problems   []string `json:"problems,omitempty"`
+	Version    string      `json:"version"`
+	Since      string      `json:"since"` // when the agent started, RFC 3339
+	Pools      []Pool      `json:"pools"`
+	Containers int         `json:"containers"` // running and served
+	Volumes    int         `json:"volumes"`
+	Trash      int         `json:"trash"`
+	Problems   []string    `json:"problems,omitempty"`
+	Mail       *MailStatus `json:"mail,omitempty"`
+}
+
+// MailStatus is how mail to the sysadmin goes.
+type MailStatus struct {
+	To        []string   `json:"to"`               // nobody: no mail
+	Queued    int        `json:"queued"`           // pieces of news that no mail server has taken yet
+	Oldest    *time.Time `json:"oldest,omitempty"` // of them
+	LastSent  *time.Time `json:"last_sent,omitempty"`
+	LastError string     `json:"last_error,omitempty"` // of the last try; absent when that went well
+}
+
+// Writer is a volume, and how many bytes more it has mapped than some time ago, an hour at least while the agent runs.
+type Writer struct {
+	Name  string `json:"name"`
+	Bytes int64  `json:"bytes"`
+}
+
+// Outlook is when a part of a pool is full, at the present rate.
+type Outlook struct {
+	Text   string     `json:"text"`
+	Known  bool       `json:"known"`             // enough was seen to say
+	Rate   int64      `json:"rate"`              // bytes an hour
+	FullAt *time.Time `json:"full_at,omitempty"` // absent when it does not fill
 }
 
 // Pool is the state of one thin pool. Sizes are bytes.
@@ -319,6 +348,12 @@ type Pool struct {
 	Virtual         int64   `json:"virtual"` // sum of the volumes' sizes
 	GroupFree       int64   `json:"group_free"`
 	Problem         string  `json:"problem,omitempty"`
+
+	// These are in Status only.
+	MetadataSize     int64    `json:"metadata_size,omitempty"`
+	DataForecast     *Outlook `json:"data_forecast,omitempty"`
+	MetadataForecast *Outlook `json:"metadata_forecast,omitempty"`
+	Writers          []Writer `json:"writers,omitempty"` // who writes most
 }
 
 // Container is a container as the agent knows it.
@@ -343,6 +378,7 @@ const (
 	EventUndeleted = "undeleted"
 	EventPurged    = "purged"   // it is gone for good, or no longer to be seen
 	EventExpiring  = "expiring" // nobody uses it, and it goes to the trash some time after
+	EventFull      = "full"     // it is to grow by itself, is nearly full, and cannot; only its owner hears of it
 	EventMounted   = "mounted"
 	EventUnmounted = "unmounted"
 )
@@ -354,5 +390,6 @@ type Event struct {
 	Name      string    `json:"name"` // as the asker types it
 	Owner     string    `json:"owner"`
 	Container string    `json:"container,omitempty"` // of a mount, as in [Mount]
+	Why       string    `json:"why,omitempty"`       // of EventFull
 	Path      string    `json:"path,omitempty"`
 }

@@ -27,6 +27,7 @@ type History struct {
 	Samples map[string][]policy.Sample `json:"samples"` // of pools, by name
 	Levels  map[string]float64         `json:"levels"`  // the level that was told of last, by pool and part
 	Mapped  map[string]int64           `json:"mapped"`  // bytes of volumes, by id, an hour or a day ago: for who writes most
+	Sizes   map[string]int64           `json:"sizes"`   // bytes, by pool and part, when they were last seen: what is larger then was grown by others
 }
 
 // Trim is when a volume was trimmed.
@@ -44,6 +45,9 @@ func New() *History {
 
 func (h *History) fill() {
 	h.Version = Version
+	if h.Sizes == nil {
+		h.Sizes = map[string]int64{}
+	}
 	if h.Mapped == nil {
 		h.Mapped = map[string]int64{}
 	}

@@ -21,6 +21,7 @@ import (
 	"lls/agent/fdstore"
 	"lls/agent/filesystem"
 	"lls/agent/mount"
+	"lls/agent/notify"
 	"lls/agent/setup"
 	"lls/agent/thin"
 	"lls/internal/run"
@@ -81,16 +82,21 @@ func daemon(ctx context.Context, config string, log *slog.Logger) error {
 	systemd := fdstore.New()
 	runner := run.New()
 	watcher := bus.NewWatcher(bus.Options{Version: version, Log: log})
+	mail, err := notify.Open(notify.Options{Dir: stateDir + "/mail", Log: log, Run: runner}, notify.Config{}) // lls.toml is read later
+	if err != nil {
+		return err
+	}
 	a, err := agent.New(agent.Options{
 		Config: config, Client: clientFile, Trees: treesDir, Socket: api.AdminSocket, Version: version, History: stateDir + "/history.json",
 		SelfPID: os.Getpid(), Log: log, Now: time.Now,
 	}, agent.Parts{
 		LVM:        lvm.NewHost(runner, lvm.Options{BackupDir: backupDir, Managed: catalog.Managed}),
 		Mounts:     mount.New(runner, mount.Options{}),
-		Devices:    agent.HostDevices{Run: runner},
+		Devices:    agent.HostDevices{Run: runner, Mounted: &filesystem.Mounted{}},
 		Containers: container.NewHost(),
 		Loops:      setup.Loops{Run: runner},
 		Bus:        bus.NewPublisher(bus.Options{Version: version, Log: log}),
+		Mailer:     mail,
 		Keeper:     systemd,
 		Meter:      thin.NewReader(runner, stateDir+"/thin"),
 		Trimmer:    &filesystem.Mounted{},

@@ -13,6 +13,7 @@ _lls() {
     snapshot:--mount) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     set:--visibility) COMPREPLY=($(compgen -W "visible hidden" -- "$cur")); return ;;
     set:--access) COMPREPLY=($(compgen -W "rw ro none" -- "$cur")); return ;;
+    set:--grow-to) return ;;
     keep:--for) return ;;
     undelete:--as) return ;;
     esac
@@ -27,7 +28,7 @@ _lls() {
     umount) words="--forget --json --help" ;;
     replay) words="--json --help" ;;
     resize) words="--json --help" ;;
-    set) words="--visibility --access --json --help" ;;
+    set) words="--visibility --access --grow-to --json --help" ;;
     trim) words="--json --help" ;;
     keep) words="--for --json --help" ;;
     refresh) words="--yes --json --help" ;;

@@ -28,6 +28,7 @@ func allPrograms() []program {
 		{"boot", "./test/boot", ""},
 		{"hostile", "./test/hostile", ""},
 		{"fault", "./test/fault", ""},
+		{"policy", "./test/policy", ""},
 		{"filesystem", "./agent/filesystem", "layers"},
 		{"mount", "./agent/mount", "layers"},
 		{"event", "./agent/event", "event"},

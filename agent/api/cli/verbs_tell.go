@@ -281,6 +281,8 @@ func happened(e api.Event, now time.Time) string {
 		line += " at " + e.Path + " in " + e.Container
 	case e.Container != "":
 		line += " in " + e.Container
+	case e.Why != "":
+		line += ": " + e.Why
 	}
 	return line
 }
