@@ -252,9 +252,28 @@ func (c *call) undelete(ctx context.Context, in api.UndeleteRequest) (api.Volume
 	return c.show(v, to, placesOf(c.agent.places(), r.LV)), nil
 }
 
+// thisOne finds the caller's volume in the trash that is called so in LVM, NAME.ID, which is never another's. It is what a hint names:
+// what has a name alone may be another volume by the time somebody types it.
+func (c *call) thisOne(ctx context.Context, ref string) (*catalog.Record, *View, error) {
+	v, err := c.agent.store.current(ctx, workAge)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, r := range v.Catalog.Records {
+		if string(r.LV.Name) == ref && r.State == catalog.Trash && (c.asker.Admin || r.Owner == c.asker.Owner) {
+			c.what = r.Owner.String() + "/" + string(r.LV.Name)
+			return r, v, nil
+		}
+	}
+	return nil, v, nil
+}
+
 // purge removes a volume for good: the one in the trash, or the live one when none of that name is there.
 func (c *call) purge(ctx context.Context, in api.NameRequest) (api.Volume, error) {
-	r, v, err := c.volume(ctx, "purge", in.Name, catalog.Change, true)
+	r, v, err := c.thisOne(ctx, in.Name)
+	if err == nil && r == nil {
+		r, v, err = c.volume(ctx, "purge", in.Name, catalog.Change, true)
+	}
 	if api.NotFound.Is(err) {
 		r, v, err = c.volume(ctx, "purge", in.Name, catalog.Change, false)
 	}

@@ -57,7 +57,7 @@ func (a *Agent) remind(g *guest) error {
 	}
 	b.WriteString(a.fullNotice(v, g.Owner))
 	g.mu.Lock()
-	same := g.notice == b.String()
+	same := g.noticed && g.notice == b.String()
 	g.mu.Unlock()
 	if same {
 		return nil
@@ -71,7 +71,7 @@ func (a *Agent) remind(g *guest) error {
 		return err
 	}
 	g.mu.Lock()
-	g.notice = b.String()
+	g.notice, g.noticed = b.String(), true
 	g.mu.Unlock()
 	return nil
 }

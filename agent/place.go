@@ -141,12 +141,35 @@ func (c *call) place(ctx context.Context, v *View, r *catalog.Record, at target,
 	if g != nil {
 		m.Container = g.Owner.Name
 	}
+	if e := c.stillLive(ctx, r, g, placed, name); e != nil {
+		return api.Mount{}, e
+	}
 	c.agent.used(v, r)
 	if !placed.Already {
 		c.agent.volumes.look(r.ID)
 		c.agent.told(api.EventMounted, v, r, g, placed.Path)
 	}
 	return m, nil
+}
+
+// stillLive takes a mount away again whose volume went to the trash while it was placed.
+func (c *call) stillLive(ctx context.Context, r *catalog.Record, g *guest, placed mount.Placed, name string) *api.Error {
+	v := c.agent.store.latest()
+	if v == nil || placed.Already {
+		return nil
+	}
+	now := v.Catalog.ByID(r.ID)
+	if now == nil || now.State != catalog.Trash || r.State == catalog.Trash {
+		return nil
+	}
+	major, minor, err := c.agent.devices.Number(r.LV.VG, r.LV.Name)
+	if err == nil {
+		err = c.unplace(ctx, g, mount.Point{Path: placed.Path, Major: major, Minor: minor})
+	}
+	if err != nil {
+		c.agent.log.Warn("cannot take away the mount of a volume that was deleted", "volume", r.LV.Name, "error", err)
+	}
+	return api.Errorf(api.NotFound, "cannot mount %s: it was deleted just now", name).WithHint("bring it back: lls undelete %s", r.Name)
 }
 
 func (c *call) tryPlace(ctx context.Context, r *catalog.Record, at target, g *guest) (mount.Placed, error) {
@@ -220,6 +243,9 @@ func (c *call) placeError(ctx context.Context, name string, v lvm.Volume, target
 	case errors.Is(err, mount.ErrNoPlace):
 		return api.Errorf(api.NeedsAdmin, "cannot mount %s: this container has no usable /lls", name).Because(err).
 			WithHint("make /lls a plain directory of the container and restart it")
+	case errors.Is(err, filesystem.ErrDirtyLog):
+		return api.Errorf(api.NeedsAdmin, "cannot mount %s: it was open to raw writing, and was not unmounted cleanly", name).Because(err).
+			WithHint("the sysadmin can mount and unmount it once by hand, which replays its log (never xfs_repair -L)")
 	case errors.Is(err, filesystem.ErrDamaged) || errors.Is(err, unix.EUCLEAN):
 		return api.Errorf(api.Denied, "cannot mount %s: its file system is damaged", name).Because(err).
 			WithHint("take an older snapshot, or have the sysadmin repair it with e2fsck or xfs_repair")

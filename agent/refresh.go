@@ -370,5 +370,5 @@ func (p *plan) hinted(v *View, refused *api.Error) *api.Error {
 	if p.replaces == nil || v.Catalog.Replaced(p.replaces.ID) == nil {
 		return refused
 	}
-	return refused.WithHint("what the last refresh put into the trash would count from now on; to destroy it: lls purge %s --yes", p.Name)
+	return refused.WithHint("what the last refresh put into the trash would count from now on; to destroy it: lls purge %s --yes", v.Catalog.Replaced(p.replaces.ID).LV.Name)
 }

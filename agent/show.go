@@ -105,9 +105,11 @@ func (c *call) show(v *View, r *catalog.Record, at []place) api.Volume {
 	if r.State == catalog.Trash {
 		out.Deleted = &r.Deleted
 	}
-	out.Expires, out.Forever, out.GrowTo = c.agent.expires(r), r.Forever, r.GrowTo
-	if !r.Lease.IsZero() {
-		out.Lease = &r.Lease
+	if c.asker.Admin || r.Owner == c.asker.Owner {
+		out.Expires, out.Forever, out.GrowTo = c.agent.expires(r), r.Forever, r.GrowTo
+		if !r.Lease.IsZero() {
+			out.Lease = &r.Lease
+		}
 	}
 	if r.Origin != "" {
 		out.Origin = api.HiddenOrigin
@@ -246,7 +248,7 @@ func useOf(v *View, o catalog.Owner, p policy.Pool) (use policy.Use) {
 	for _, r := range v.Catalog.Records {
 		if r.Owner == o && v.pool(r.LV) == p && v.Catalog.Replacement(r) == nil {
 			size := max(r.LV.Size, hidden[r.ID])
-			use.Add(policy.Held{Name: string(r.Name), Size: int64(size), Snapshot: r.Origin != "", Trash: r.State == catalog.Trash})
+			use.Add(policy.Held{Name: string(r.Name), Ref: string(r.LV.Name), Size: int64(size), Snapshot: r.Origin != "", Trash: r.State == catalog.Trash})
 		}
 	}
 	return use

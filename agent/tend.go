@@ -92,8 +92,14 @@ type facts struct {
 
 // fstabOf is what the fstab of a running container names. Known is false when that is not known of all its lines.
 type fstabOf struct {
-	names []string
+	names map[string]bool
 	known bool
+}
+
+// namesVolume says whether a volume of the container itself is named, in any of the ways that it may be.
+func (f fstabOf) namesVolume(r *catalog.Record) bool {
+	name := string(r.Name)
+	return f.names[name] || f.names[r.Owner.Name+"/"+name] || f.names[r.Owner.String()+"/"+name]
 }
 
 // gather reads the facts.
@@ -151,7 +157,11 @@ func (a *Agent) fstabNames(ctx context.Context, g *guest) fstabOf {
 		return fstabOf{}
 	}
 	names, byLabel := hooks.Parse(text).Names()
-	return fstabOf{names, !byLabel}
+	f := fstabOf{names: map[string]bool{}, known: !byLabel}
+	for _, n := range names {
+		f.names[n] = true
+	}
+	return f
 }
 
 // subject is a volume as the policy sees it.
@@ -171,9 +181,7 @@ func (a *Agent) subject(v *View, f facts, r *catalog.Record) policy.Subject {
 		s.OwnerHost = true
 		s.OwnerGone, s.OwnerStopped, s.InFstab = policy.No, policy.No, policy.No
 	case running:
-		s.OwnerGone, s.OwnerStopped, s.InFstab = policy.No, policy.No, policy.Known(slices.ContainsFunc(fstab.names, func(n string) bool {
-			return n == string(r.Name) || n == r.Owner.Name+"/"+string(r.Name)
-		}))
+		s.OwnerGone, s.OwnerStopped, s.InFstab = policy.No, policy.No, policy.Known(fstab.namesVolume(r))
 		if !fstab.known && s.InFstab != policy.Yes {
 			s.InFstab = policy.Unknown
 		}
@@ -189,7 +197,7 @@ func (a *Agent) expiry(v *View, r *catalog.Record) policy.Expiry {
 
 // used notes that a volume was used a moment ago, which the next look may not see any more.
 func (a *Agent) used(v *View, r *catalog.Record) {
-	s := policy.Subject{ID: string(r.ID), Owner: r.Owner.String(), State: policy.StateLive, Snapshot: true, Mounted: policy.Yes}
+	s := policy.Subject{ID: string(r.ID), Owner: r.Owner.String(), State: policy.StateLive, Snapshot: true, Mounted: policy.Yes, Lease: r.Lease, Forever: r.Forever}
 	a.past.with(func(h *history.History) {
 		h.Ages[string(r.ID)] = a.expiry(v, r).Observe(h.Ages[string(r.ID)], s, 0, a.opts.Now())
 	})
@@ -273,25 +281,37 @@ func stillTrash(r *catalog.Record) func(*catalog.Record) bool {
 	}
 }
 
-// expire moves a volume to the trash that nobody uses, and lets its device go.
+// expire moves a volume to the trash that nobody uses. First its device goes, which LVM refuses while anybody has it open: what no list of
+// mounts shows is found so as well.
 func (a *Agent) expire(ctx context.Context, r *catalog.Record) error {
 	defer a.raw.block(r.ID)()
 	if err := a.settle(ctx, r.ID); err != nil {
 		return err
 	}
-	_, err := a.retag(ctx, r, r.LV.Active, func(to *catalog.Record, _ *View) error {
-		if to.State != catalog.Live || to.Visible || !to.Lease.Equal(r.Lease) || to.Forever || len(placesOf(a.places(), to.LV)) > 0 {
-			return api.Errorf(api.Busy, "it is used or wanted again")
+	return a.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
+		now, err := v.same(r)
+		if err != nil {
+			return nil, err
 		}
+		if now.State != catalog.Live || now.Visible || !now.Lease.Equal(r.Lease) || now.Forever || a.raw.others(r.ID) || len(placesOf(a.places(), now.LV)) > 0 {
+			return nil, api.Errorf(api.Busy, "it is used or wanted again")
+		}
+		if err := w.Deactivate(ctx, r.LV.Name); err != nil {
+			return nil, err
+		}
+		to := *now
 		to.State, to.Deleted = catalog.Trash, a.opts.Now()
-		return nil
+		add, del := now.Changes(&to)
+		if err := w.Retag(ctx, r.LV.Name, add, del); err != nil {
+			return nil, err
+		}
+		return changed(r.LV.Name, func(v *lvm.Volume) { v.Tags, v.Active, v.Major, v.Minor = to.Tags(), false, 0, 0 }), nil
 	})
-	return err
 }
 
 // relieve purges the oldest of a pool's trash before its time when the pool is too full and cannot grow.
 func (a *Agent) relieve(ctx context.Context, p policy.Pool) {
-	v, err := a.store.current(ctx, workAge)
+	v, err := a.store.current(ctx, 0) // what was purged a moment ago has made room
 	if err != nil {
 		return
 	}

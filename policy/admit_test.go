@@ -66,7 +66,7 @@ func TestAdmitRefusesJustPastEachLimit(t *testing.T) {
 func TestAQuotaSaysWhatIsUsedByWhatAndWhatToType(t *testing.T) {
 	var u Use
 	for _, h := range []Held{
-		{"small", 512 << 20, false, true}, {"big", 100 << 30, true, true}, {"old", 1536 << 20, false, true}, {"mid", 10 << 30, true, true},
+		{"small", 512 << 20, false, true, ""}, {"big", 100 << 30, true, true, ""}, {"old", 1536 << 20, false, true, ""}, {"mid", 10 << 30, true, true, ""},
 		{"live", 3 << 40, true, false}, {"other", 1 << 40, false, false},
 	} {
 		u.Add(h)
