@@ -249,6 +249,7 @@ func (c *call) undelete(ctx context.Context, in api.UndeleteRequest) (api.Volume
 	if err != nil {
 		return api.Volume{}, err
 	}
+	c.agent.used(v, to) // somebody wants it
 	return c.show(v, to, placesOf(c.agent.places(), r.LV)), nil
 }
 

@@ -80,6 +80,7 @@ func daemon(ctx context.Context, config string, log *slog.Logger) error {
 	signal.Notify(reload, syscall.SIGHUP)
 
 	systemd := fdstore.New()
+	mounted := &filesystem.Mounted{}
 	runner := run.New()
 	watcher := bus.NewWatcher(bus.Options{Version: version, Log: log})
 	mail, err := notify.Open(notify.Options{Dir: stateDir + "/mail", Log: log, Run: runner}, notify.Config{}) // lls.toml is read later
@@ -92,14 +93,14 @@ func daemon(ctx context.Context, config string, log *slog.Logger) error {
 	}, agent.Parts{
 		LVM:        lvm.NewHost(runner, lvm.Options{BackupDir: backupDir, Managed: catalog.Managed}),
 		Mounts:     mount.New(runner, mount.Options{}),
-		Devices:    agent.HostDevices{Run: runner, Mounted: &filesystem.Mounted{}},
+		Devices:    agent.HostDevices{Run: runner, Mounted: mounted},
 		Containers: container.NewHost(),
 		Loops:      setup.Loops{Run: runner},
 		Bus:        bus.NewPublisher(bus.Options{Version: version, Log: log}),
 		Mailer:     mail,
 		Keeper:     systemd,
 		Meter:      thin.NewReader(runner, stateDir+"/thin"),
-		Trimmer:    &filesystem.Mounted{},
+		Trimmer:    mounted,
 		Sources:    sources(watcher),
 		Release:    watcher.Release,
 	})
