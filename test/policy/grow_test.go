@@ -50,6 +50,11 @@ func TestAPoolGrowsUnderAWriterUpToItsCap(t *testing.T) {
 		}
 	}
 	took := time.Since(began)
+	defer func() {
+		if t.Failed() {
+			t.Logf("the pool went through %v to %+v\n%s", sizes, look(t), kit.Must(t, "journalctl", "-b", "-u", kit.Unit, "-u", "dm-event", "-o", "short-precise", "--no-pager"))
+		}
+	}()
 	kit.Eventually(t, 30*time.Second, "the pool has its cap", func() bool { return look(t).size == limit })
 	p := look(t)
 	t.Logf("%d MiB in %v, the pool went through %v to %+v", blocks, took.Round(time.Millisecond), sizes, p)
