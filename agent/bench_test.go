@@ -230,16 +230,6 @@ func (f *fakeMail) Status() notify.Status {
 }
 func (f *fakeMail) Test(context.Context) error { return f.err }
 
-// lines are what was mailed.
-func (f *fakeMail) lines() (all []string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, it := range f.items {
-		all = append(all, it.Line)
-	}
-	return all
-}
-
 type noLoops struct{}
 
 func (noLoops) Attach(context.Context, string) error { return nil }

@@ -31,7 +31,7 @@ func TestAPoolGrowsUnderAWriterUpToItsCap(t *testing.T) {
 	kit.WithConfig(t, rule(limit))
 	attached(t, "lls-85-20")
 	dir := volume(t, "fast", "4G")
-	blocks := int(limit/mib) * 85 / 100
+	blocks := int(limit/mib) * 81 / 100 // with what ext4 takes, still below where LVM would grow it once more
 	began := time.Now()
 	done := make(chan error, 1)
 	go func() { done <- write(filepath.Join(dir, "data"), blocks) }()
