@@ -232,16 +232,6 @@ func (f *fakeMail) Status() notify.Status {
 }
 func (f *fakeMail) Test(context.Context) error { return f.err }
 
-// lines are what was mailed.
-func (f *fakeMail) lines() (all []string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, it := range f.items {
-		all = append(all, it.Line)
-	}
-	return all
-}
-
 type noLoops struct{}
 
 func (noLoops) Attach(context.Context, string) error { return nil }
@@ -268,7 +258,7 @@ func newBench(t *testing.T) *bench {
 	}
 	c1 := container.Container{Dir: "/var/lib/lxc", Base: "c1", Owner: catalog.Owner{Name: "c1", Token: "t1"}}
 	c2 := container.Container{Dir: "/var/lib/lxc", Base: "c2", Owner: catalog.Owner{Name: "c2", Token: "t2"}}
-	b.agent, err = New(Options{Config: b.config, Trees: "/nonexistent", Version: "test", SelfPID: os.Getpid(), Log: slog.New(slog.DiscardHandler), Now: time.Now},
+	b.agent, err = New(Options{Config: b.config, Trees: "/nonexistent", Version: "test", History: dir + "/history.json", SelfPID: os.Getpid(), Log: slog.New(slog.DiscardHandler), Now: time.Now},
 		Parts{LVM: b.lvm, Mounts: b.mounts, Devices: b.dev, Containers: fakeContainers{[]container.Container{c1, c2}}, Loops: noLoops{}, Bus: &b.bus, Mailer: &b.mail, Keeper: noKeeper{}, Meter: b.meter, Trimmer: b.trims})
 	if err != nil {
 		t.Fatal(err)

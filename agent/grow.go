@@ -45,6 +45,21 @@ const (
 	poolDeviceEnd = "-tpool"               // of the name of a pool's device
 )
 
+// How fast, in bytes a second, something is expected to fill that does not: of a volume nothing tells when somebody begins to write, and
+// of a pool only when it is nearly full. So where little is left, it is looked at more often. A chunk of 64K takes 16 bytes of metadata,
+// and up to a block of 4K where a snapshot shares what is around it.
+const (
+	quietRate         = 64 << 20
+	quietMetadataRate = 256 << 10
+)
+
+func quiet(part policy.Part) float64 {
+	if part == policy.PartMetadata {
+		return quietMetadataRate
+	}
+	return quietRate
+}
+
 // growers keep a goroutine for each pool, which has it grow.
 type growers struct {
 	now func() time.Time // for the time that passes, not the wall clock's
@@ -222,7 +237,7 @@ func (g *grower) glance(ctx context.Context, p policy.Pool, rules policy.PoolRul
 			return 0, false
 		}
 		size := g.agent.past.size(p.Name, part)
-		wait = min(wait, g.parts[part].look(g.agent.growers.now(), size, percent, rule, 0))
+		wait = min(wait, g.parts[part].look(g.agent.growers.now(), size, percent, rule, quiet(part)))
 	}
 	for _, part := range []policy.Part{policy.PartMetadata, policy.PartData} {
 		g.agent.level(ctx, p, part, f.percent(part))
@@ -302,23 +317,24 @@ func (g *grower) tend(ctx context.Context, v *View, p policy.Pool, lv lvm.Pool, 
 		{policy.PartData, rules.Data, lv.Size, lv.DataPercent},
 	} {
 		a.level(ctx, p, one.part, one.percent)
-		next, did := g.tendPart(ctx, v, p, lv, one.part, one.rule, one.size, one.percent)
+		next, did := g.tendPart(ctx, v, p, lv, one.part, rules, one.rule, one.size, one.percent)
 		wait, grew = min(wait, next), grew || did
 	}
 	return wait, grew
 }
 
 // tendPart has one part grow if it is to.
-func (g *grower) tendPart(ctx context.Context, v *View, p policy.Pool, lv lvm.Pool, part policy.Part, rule policy.Growth, size lvm.Size, percent float64) (wait time.Duration, grew bool) {
+func (g *grower) tendPart(ctx context.Context, v *View, p policy.Pool, lv lvm.Pool, part policy.Part, rules policy.PoolRules, rule policy.Growth, size lvm.Size, percent float64) (wait time.Duration, grew bool) {
 	a, w, now := g.agent, g.parts[part], g.agent.growers.now()
 	s := a.partState(v, p, lv, part)
 	s.Grown, s.SinceGrown = !w.grownAt.IsZero(), now.Sub(w.grownAt)
 	d := rule.Decide(s)
-	wait = w.look(now, int64(size), percent, rule, 0)
+	wait = w.look(now, int64(size), percent, rule, quiet(part))
 	switch {
 	case d.To > 0 && !w.failedAt.IsZero() && now.Sub(w.failedAt) < max(rule.CoolDown, retryAtLeast):
 		return policy.PollMin, false
 	case d.To > 0:
+		g.detachFirst(ctx, v, p, lv, part, lvm.Size(d.To), rules)
 		grew, err := a.growPart(ctx, p, part, lvm.Size(d.To))
 		if err != nil {
 			if ctx.Err() != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -180,6 +181,8 @@ func TestAnEventHasAPoolLookedAt(t *testing.T) {
 	b := newBench(t)
 	b.reload(testConfig + quietMail)
 	b.fill(10, 10)
+	var later atomic.Int64
+	b.agent.growers.now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	b.agent.startGrowing(ctx)
@@ -195,7 +198,7 @@ func TestAnEventHasAPoolLookedAt(t *testing.T) {
 	b.agent.heard(event.PoolChanged{Name: "vg-pool-tpool"})
 	within(t, "it grows", func() bool { return b.pool().Size == 60*lvm.GiB })
 	b.fill(85, 10)
-	b.agent.growers.now = func() time.Time { return time.Now().Add(time.Hour) }
+	later.Store(int64(time.Hour)) // its cool-down is over
 	b.agent.heard(event.Resync{Why: "lost"})
 	within(t, "it grows once more", func() bool { return b.pool().Size > 60*lvm.GiB })
 	b.reload("") // no pool any more

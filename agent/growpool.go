@@ -17,12 +17,20 @@ func (a *Agent) partState(v *View, p policy.Pool, lv lvm.Pool, part policy.Part)
 		return s
 	}
 	s := growthState(v, p, lv.Size, lv.DataPercent, lv.Known)
-	for _, g := range v.Groups {
-		if string(g.Name) == p.Group { // what LVM would give the metadata along with all that is free
-			s.GroupFree = max(0, s.GroupFree-int64(g.MetadataCost(lv.Name, lv.MetadataFor(lv.Size+g.Free))))
-		}
+	if g, ok := v.group(p); ok { // what LVM would give the metadata along with all that is free
+		s.GroupFree = max(0, s.GroupFree-int64(g.MetadataCost(lv.Name, lv.MetadataFor(lv.Size+g.Free))))
 	}
 	return s
+}
+
+// group is the volume group of a pool.
+func (v *View) group(p policy.Pool) (lvm.Group, bool) {
+	for _, g := range v.Groups {
+		if string(g.Name) == p.Group {
+			return g, true
+		}
+	}
+	return lvm.Group{}, false
 }
 
 // fallbackMargin is how many percent LVM's own growth begins above the agent's, so that the agent is first while it is there.
@@ -74,28 +82,50 @@ func keepsTo(f lvm.Fallback, g lvm.Group, lv lvm.Pool, rules policy.PoolRules) b
 // setFallback attaches or detaches what LVM does while the agent is away. At a start it does so whatever is attached: dmeventd may not
 // watch the pool.
 func (g *grower) setFallback(ctx context.Context, v *View, p policy.Pool, lv lvm.Pool, rules policy.PoolRules) {
-	a, f := g.agent, lvm.Fallback{}
-	for _, group := range v.Groups {
-		if string(group.Name) == p.Group {
-			f = fallback(group, lv, rules)
-		}
+	f := lvm.Fallback{}
+	if group, ok := v.group(p); ok {
+		f = fallback(group, lv, rules)
 	}
-	if f == lv.Fallback() && !g.refall {
+	if f != lv.Fallback() || g.refall {
+		g.attach(ctx, p, lv, f)
+		g.refall = false
+	}
+}
+
+// detachFirst takes the fallback away where the pool would be too close to its cap with a part grown: LVM, which hears of the growth as
+// well, could be quicker with another step than the agent with taking it away.
+func (g *grower) detachFirst(ctx context.Context, v *View, p policy.Pool, lv lvm.Pool, part policy.Part, to lvm.Size, rules policy.PoolRules) {
+	group, ok := v.group(p)
+	if !ok || lv.Fallback() == (lvm.Fallback{}) {
 		return
 	}
-	g.refall = false
+	grown := lv
+	if part == policy.PartMetadata {
+		group.Free -= group.ExtendCost(lv.Name, 0, to)
+		grown.MetadataSize = to
+	} else {
+		group.Free -= group.ExtendCost(lv.Name, to, 0)
+		grown.Size, grown.MetadataSize = to, lv.MetadataFor(to)
+	}
+	if fallback(group, grown, rules) == (lvm.Fallback{}) {
+		g.attach(ctx, p, lv, lvm.Fallback{})
+	}
+}
+
+// attach has LVM do what f says.
+func (g *grower) attach(ctx context.Context, p policy.Pool, lv lvm.Pool, f lvm.Fallback) {
+	a := g.agent
 	err := a.store.write(ctx, lvm.VG(p.Group), func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
 		defer a.store.forget()
 		return nil, w.SetFallback(ctx, lvm.Name(p.LV), f)
 	})
-	if err == nil {
+	switch {
+	case err == nil:
+		g.fell = ""
 		if f != lv.Fallback() {
 			a.log.Info("changed how LVM has a pool grow while the agent is away", "pool", p.Name, "profile", f)
 		}
-		g.fell = ""
-		return
-	}
-	if ctx.Err() == nil && g.fell != err.Error() {
+	case ctx.Err() == nil && g.fell != err.Error():
 		g.fell = err.Error()
 		a.news(ctx, warningNews, p.Name, fmt.Sprintf("pool %s: it would not grow by itself while the agent is away", p.Name), err.Error())
 	}

@@ -14,10 +14,6 @@ import (
 	"lls/policy"
 )
 
-// quietRate is how fast, in bytes a second, a volume is expected to fill that does not: nothing tells when somebody begins to write, so
-// little room is looked at more often.
-const quietRate = 64 << 20
-
 // volumeGrowers are the volumes that grow by themselves.
 type volumeGrowers struct {
 	wake chan struct{} // has an element when they should be looked at

@@ -68,10 +68,8 @@ func (a *Agent) describe(v *View, p policy.Pool, detail func(name, text string))
 	if !ok {
 		return
 	}
-	for _, g := range v.Groups {
-		if string(g.Name) == p.Group {
-			detail("left in the group", g.Free.String()+" of "+g.Size.String()+" in "+p.Group)
-		}
+	if g, ok := v.group(p); ok {
+		detail("left in the group", g.Free.String()+" of "+g.Size.String()+" in "+p.Group)
 	}
 	if lv.Known {
 		detail("pool "+p.Name, "data "+policy.FormatPercent(lv.DataPercent)+" of "+lv.Size.String()+", metadata "+policy.FormatPercent(lv.MetadataPercent)+" of "+lv.MetadataSize.String())

@@ -159,7 +159,7 @@ func (w *simWorld) use(v *simVolume) {
 func (w *simWorld) restart() {
 	w.running, w.blind = true, true
 	w.untell()
-	if w.r.IntN(6) == 0 && w.skew == 0 {
+	if w.r.IntN(3) == 0 && w.skew == 0 {
 		w.counts["forgot"]++
 		w.ages = map[string]Age{}
 		for _, v := range w.volumes {
