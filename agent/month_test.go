@@ -402,9 +402,6 @@ func TestAMonthOfLife(t *testing.T) {
 
 // quietWeek holds the dry-run against a week in which nobody does anything.
 func (m *month) quietWeek() {
-	// The first look at a volume whose state has just changed counts no time, so two looks later the ages are settled.
-	m.tick()
-	m.tick()
 	foretold := map[string]string{}
 	a := m.agent
 	v, err := a.store.current(m.Context(), 0)
@@ -413,8 +410,8 @@ func (m *month) quietWeek() {
 	}
 	f := a.gather(m.Context(), v)
 	for _, r := range v.Catalog.Records {
-		s, e := a.subject(v, f, r), a.expiry(v, r)
-		for _, h := range e.Project(s, e.Observe(a.past.age(r.ID), s, 0, m.wall), m.wall, dryRunAhead, monthTick) {
+		e, s, age := a.look(v, f, r)
+		for _, h := range e.Project(s, age, m.wall, dryRunAhead, monthTick) {
 			foretold[fmt.Sprintf("%s %s", r.ID, h.Action)] = h.After.String()
 		}
 	}

@@ -203,6 +203,16 @@ func (a *Agent) used(v *View, r *catalog.Record) {
 	})
 }
 
+// look notes what a volume is now, without any time that passed: what is foretold from here on is what happens.
+func (a *Agent) look(v *View, f facts, r *catalog.Record) (e policy.Expiry, s policy.Subject, age policy.Age) {
+	e, s = a.expiry(v, r), a.subject(v, f, r)
+	a.past.with(func(h *history.History) {
+		age = e.Observe(h.Ages[string(r.ID)], s, 0, a.opts.Now())
+		h.Ages[string(r.ID)] = age
+	})
+	return e, s, age
+}
+
 // tend lets every volume age by step of running time, and does what the policy says comes of it.
 func (a *Agent) tend(ctx context.Context, step time.Duration) {
 	v, err := a.store.current(ctx, 0)

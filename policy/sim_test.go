@@ -87,9 +87,12 @@ func (w *simWorld) events() {
 	for range r.IntN(3) {
 		v := w.volumes[r.IntN(len(w.volumes))]
 		if v.State == StateTrash {
-			if r.IntN(8) == 0 {
+			if r.IntN(8) == 0 && w.running { // undelete is the agent's to do, and it notes that somebody wants it
 				v.State, v.Deleted, v.told = StateLive, time.Time{}, -1
 				v.expect = nil
+				wanted := v.Subject
+				wanted.Mounted = Yes
+				w.ages[v.ID] = w.expiry(v.container).Observe(w.ages[v.ID], wanted, 0, w.now())
 			}
 			continue
 		}
