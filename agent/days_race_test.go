@@ -9,5 +9,5 @@ const (
 	monthContainers = 8
 	monthVolumes    = 100
 	monthPace       = 8 // ticks between two moments at which users do something
-	monthLeast      = 3 // of everything that has to be seen
+	monthLeast      = 1 // of everything that has to be seen
 )

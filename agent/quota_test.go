@@ -108,15 +108,20 @@ func TestARefusalNamesTheLimitTheUseAndWhatToType(t *testing.T) {
 	for n, size := range []string{"1G", "2G", "3G", "1G", "1G"} {
 		b.post(b.c1, api.PathCreate, api.CreateRequest{Name: fmt.Sprintf("v%d", n), Size: size}, "")
 	}
-	b.post(b.c1, api.PathDelete, api.NameRequest{Name: "v1"}, "")
+	largest := b.post(b.c1, api.PathDelete, api.NameRequest{Name: "v1"}, "")
 	b.post(b.c1, api.PathDelete, api.NameRequest{Name: "v0"}, "")
 	err := api.AsError(b.c1.Post(t.Context(), api.PathCreate, api.CreateRequest{Name: "more", Size: "1G"}, nil))
 	if want := "cannot create more: limits.volumes allows 5: used up by 5 volumes, 2 of them in the trash (v1 2G, v0 1G)"; err.Message != want {
 		t.Errorf("%s\nwant\n%s", err.Message, want)
 	}
-	if want := "lls purge v1 --yes frees one volume for good; all that counts: lls list --all"; err.Hint != want {
+	this := "v1." + largest.ID // and no other that is called v1
+	if want := "lls purge " + this + " --yes frees one volume for good; all that counts: lls list --all"; err.Hint != want {
 		t.Errorf("%s\nwant\n%s", err.Hint, want)
 	}
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "v1", Size: "1G"}, api.Full)
+	b.post(b.c1, api.PathPurge, api.NameRequest{Name: this}, "")
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "v1", Size: "1G"}, "")
+	b.post(b.c1, api.PathPurge, api.NameRequest{Name: this}, api.NotFound) // typed once more, it takes nothing else
 }
 
 func TestFiftyAtOnceCannotPassALimitTogether(t *testing.T) {
@@ -273,7 +278,7 @@ func TestUsageAndConfigTellTheLimitsOfEachPool(t *testing.T) {
 	if err != nil || json.Unmarshal(text, &read) != nil {
 		t.Fatalf("%s, %v", text, err)
 	}
-	fast := guestLimits{Volumes: 2, Snapshots: 1, Size: 20 << 30, OperationsPerMinute: 9, SnapshotsPerMinute: 60}
+	fast := guestLimits{Volumes: 2, Snapshots: 1, Size: 20 << 30, OperationsPerMinute: 9, SnapshotsPerMinute: 120}
 	main := fast
 	main.Volumes = 5
 	if read.PoolLimits["main"] != main || read.PoolLimits["fast"] != fast || read.Limits != fast || strings.Join(read.Pools, " ") != "fast main" {

@@ -213,7 +213,7 @@ func TestARefreshedPairCountsOnceForTheQuota(t *testing.T) {
 	}
 	b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "more"}, api.Full)
 	e := b.refused(b.c1, "mine", api.Full) // the first old one would count
-	if !strings.Contains(e.Message, "limits.snapshots allows 3") || !strings.Contains(e.Hint, "lls purge mine --yes") {
+	if !strings.Contains(e.Message, "limits.snapshots allows 3") || !strings.Contains(e.Hint, "lls purge mine.") {
 		t.Errorf("%s; %s", e.Message, e.Hint)
 	}
 	b.post(b.c1, api.PathUndelete, api.UndeleteRequest{Name: "mine", As: "mine-old"}, api.Full) // nor can the pair be parted

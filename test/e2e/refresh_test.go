@@ -244,7 +244,7 @@ func TestRefreshAtTheEdgeOfTheQuota(t *testing.T) {
 	w.bob.LLS(t, "snapshot", "feed", "more").WantError(t, 13)
 	w.bob.Do(t, "refresh", "edge", "--yes")
 	before := kit.TakeState(t)
-	w.bob.LLS(t, "refresh", "edge", "--yes").WantError(t, 13, "lls purge edge --yes")
+	w.bob.LLS(t, "refresh", "edge", "--yes").WantError(t, 13, "lls purge edge.")
 	w.bob.LLS(t, "undelete", "edge", "--as", "edge-old").WantError(t, 13)
 	before.WantSame(t)
 	live, trash := states(t, w.bob, "edge")
