@@ -29,8 +29,15 @@ func (c *call) status(ctx context.Context) (api.Status, error) {
 		}
 	}
 	for _, p := range c.config.Pools {
-		out.Pools = append(out.Pools, poolStatus(v, p))
+		one := poolStatus(v, p)
+		if lv, ok := findPool(v.Groups, p); ok {
+			data, metadata := a.outlook(p, lv)
+			one.MetadataSize, one.DataForecast, one.MetadataForecast, one.Writers = int64(lv.MetadataSize), tellOutlook(data), tellOutlook(metadata), a.writers(v, p)
+		}
+		out.Pools = append(out.Pools, one)
 	}
+	out.Mail = a.mailStatus()
+	out.Problems = append(out.Problems, a.growers.problems()...)
 	for _, err := range slices.Concat(v.Missing, v.Catalog.Odd) {
 		out.Problems = append(out.Problems, err.Error())
 	}

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -69,13 +70,20 @@ type Agent struct {
 	gate       gate
 	raw        *rawAccess
 	past       *past
+	meter      Meter
+	measured   measured
+	trimmer    Trimmer
+	trims      trims
 	points     func(g *guest) ([]mount.Point, error) // mounts of a running container, or of the host for nil
 	release    func()                                // lets the host go down
 	reread     chan struct{}                         // has an element when lls.toml was read since idling looked
 	stopping   chan struct{}                         // closed when the agent begins to stop
 	work       sync.WaitGroup                        // every goroutine of the agent
 
-	rates rates
+	rates   rates
+	mailer  Mailer
+	growers *growers
+	volumes *volumeGrowers
 
 	mu        sync.Mutex
 	cfg       *policy.Config
@@ -91,7 +99,10 @@ type Parts struct {
 	Containers Containers
 	Loops      Loops
 	Bus        Bus
+	Mailer     Mailer
 	Keeper     Keeper
+	Meter      Meter
+	Trimmer    Trimmer
 	Sources    []Source
 	Release    func() // lets the host go down, after an event.Shutdown
 }
@@ -115,7 +126,9 @@ func New(o Options, p Parts) (*Agent, error) {
 		o.Log.Warn("what was observed before is lost, so all is kept longer", "error", err)
 	}
 	return &Agent{
-		raw: raw, past: &past{path: o.History, history: old, verdicts: map[catalog.ID]verdict{}}, points: hostPoints(o.SelfPID), opts: o, log: o.Log, store: newStore(p.LVM, o.Log, o.Now), mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
+		mailer: p.Mailer, growers: newGrowers(), volumes: newVolumeGrowers(), meter: p.Meter, trimmer: p.Trimmer, raw: raw,
+		past:   &past{path: o.History, history: old, verdicts: map[catalog.ID]verdict{}, run: rand.Text()},
+		points: hostPoints(o.SelfPID), opts: o, log: o.Log, store: newStore(p.LVM, o.Log, o.Now), mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
 		bus: p.Bus, sources: p.Sources, hears: len(p.Sources) > 0, release: p.Release, ears: ears{coalescer: event.NewCoalescer(event.DefaultTiming())},
 		guests: newGuests(), pids: pids, endpoints: endpoints(), feed: newFeed(), reread: make(chan struct{}, 1), stopping: make(chan struct{}), pidNS: ns, started: o.Now(), reserved: map[string]bool{},
 	}, nil
@@ -172,6 +185,8 @@ func (a *Agent) Reload(ctx context.Context) error {
 	case a.reread <- struct{}{}:
 	default: // it is about to be looked at already
 	}
+	a.mailer.SetConfig(mailConfig(cfg.Mail))
+	a.syncGrowers(cfg.Pools)
 	for _, g := range a.guests.list() {
 		if err := a.retell(g, cfg); err != nil {
 			a.log.Warn("cannot tell the container its configuration", "container", g.Owner, "error", err)
@@ -214,6 +229,13 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 	a.work.Go(func() { a.follow(watching) })
 	a.work.Go(func() { a.ageing(watching) })
 	a.work.Go(func() { a.idling(ctx) })
+	a.work.Go(func() { a.measuring(watching) })
+	a.startGrowing(watching)
+	a.work.Go(func() { // not before lls.toml said where to
+		if err := a.mailer.Run(watching); err != nil {
+			a.log.Error("cannot send mail", "error", err)
+		}
+	})
 	a.work.Go(func() { a.bus.Run(watching) })
 	a.hear(watching, a.sources)
 	admin := a.listen(ln, nil)
@@ -233,6 +255,9 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 	drained.Wait()
 	stopWatching()
 	a.work.Wait()
+	if err := a.past.save(); err != nil {
+		a.log.Warn("cannot keep what was observed", "error", err)
+	}
 	a.store.backup(drain, 0)
 	return nil
 }
@@ -288,7 +313,7 @@ func (a *Agent) growAll(ctx context.Context) {
 }
 
 // undoMaking takes away the volumes that never became live and that no request is making. A mkfs that outlived its agent keeps such a
-// volume in use, so this is tried again from time to time.
+// volume in use, so this is tried again from time to time. One whose name and place a refresh has freed already becomes live instead.
 func (a *Agent) undoMaking(ctx context.Context) {
 	v, err := a.store.current(ctx, time.Hour)
 	if err != nil {
@@ -298,8 +323,14 @@ func (a *Agent) undoMaking(ctx context.Context) {
 		if r.State != catalog.Making || a.isReserved(r) {
 			continue
 		}
+		if v.Catalog.Replaced(r.ID) != nil {
+			if err := a.finishRefresh(ctx, r); err != nil {
+				a.log.Error("cannot finish a refresh", "volume", r.LV.Name, "error", err)
+			}
+			continue
+		}
 		a.log.Info("taking away a volume that was never finished", "volume", r.LV.Name)
-		err := a.discard(ctx, r, func(now *catalog.Record) bool { return now.State == catalog.Making && !a.isReserved(now) })
+		err := a.discard(ctx, r, func(now *catalog.Record) bool { return a.unfinished(now) && !a.isReserved(now) })
 		if err != nil && !errors.Is(err, lvm.ErrNotFound) {
 			a.log.Warn("cannot take away a volume that was never finished", "volume", r.LV.Name, "error", err)
 		}

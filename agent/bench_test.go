@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net"
 	"net/url"
@@ -19,6 +20,7 @@ import (
 	"lls/agent/event/bus"
 	"lls/agent/filesystem"
 	"lls/agent/mount"
+	"lls/agent/notify"
 	"lls/lvm"
 	"lls/lvm/lvmtest"
 )
@@ -35,8 +37,11 @@ type bench struct {
 	lvm    *lvmtest.Fake
 	mounts *fakeMounts
 	dev    *fakeDevices
+	meter  *fakeMeter
+	trims  *fakeTrimmer
 	config string
 	bus    fakeBus
+	mail   fakeMail
 	admin  *api.Client
 	c1     *api.Client
 	guest1 *guest
@@ -94,6 +99,9 @@ type fakeDevices struct {
 	grown   []string
 	makeErr error
 	growErr error
+	space   map[string]filesystem.Space                 // of mounted file systems, by device
+	usage   func(path string) (filesystem.Space, error) // instead of space
+	fill    *PoolFill
 }
 
 func (f *fakeDevices) Number(_ lvm.VG, name lvm.Name) (uint32, uint32, error) {
@@ -127,6 +135,27 @@ func (f *fakeDevices) Open(lvm.VG, lvm.Name, uint32, uint32) (*os.File, error) {
 func (f *fakeDevices) Claimed(string) bool { return false }
 func (f *fakeDevices) Check(context.Context, string, filesystem.Type, bool) error {
 	return nil
+}
+func (f *fakeDevices) Usage(_ context.Context, path string, _ filesystem.Type) (filesystem.Space, error) {
+	f.mu.Lock()
+	s, ok := f.space[path]
+	usage := f.usage
+	f.mu.Unlock()
+	if usage != nil {
+		return usage(path)
+	}
+	if !ok {
+		return filesystem.Space{}, filesystem.ErrNotMounted
+	}
+	return s, nil
+}
+func (f *fakeDevices) Fill(context.Context, lvm.VG, lvm.Name) (PoolFill, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fill == nil {
+		return PoolFill{}, errors.New("no such device")
+	}
+	return *f.fill, nil
 }
 func (f *fakeDevices) CutOff(context.Context, lvm.VG, lvm.Name) error { return nil }
 
@@ -173,6 +202,36 @@ func (f *fakeBus) Emit(e bus.Event) {
 	f.signals = append(f.signals, e)
 }
 
+// fakeMail keeps what would be mailed.
+type fakeMail struct {
+	mu     sync.Mutex
+	items  []notify.Item
+	config notify.Config
+	err    error // of a test
+}
+
+func (f *fakeMail) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+func (f *fakeMail) Add(it notify.Item) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.items = append(f.items, it)
+	return nil
+}
+func (f *fakeMail) SetConfig(c notify.Config) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.config = c
+}
+func (f *fakeMail) Status() notify.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return notify.Status{Queued: len(f.items)}
+}
+func (f *fakeMail) Test(context.Context) error { return f.err }
+
 type noLoops struct{}
 
 func (noLoops) Attach(context.Context, string) error { return nil }
@@ -190,7 +249,7 @@ size = "20G"
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	dir := t.TempDir()
-	b := &bench{t: t, lvm: lvmtest.NewFake(lvm.Options{Managed: catalog.Managed}), mounts: &fakeMounts{fail: map[string]error{}}, dev: &fakeDevices{}, config: dir + "/lls.toml"}
+	b := &bench{t: t, lvm: lvmtest.NewFake(lvm.Options{Managed: catalog.Managed}), mounts: &fakeMounts{fail: map[string]error{}}, dev: &fakeDevices{}, meter: &fakeMeter{}, trims: &fakeTrimmer{}, config: dir + "/lls.toml"}
 	b.write(testConfig)
 	b.lvm.AddGroup(testVG, 100<<30)
 	err := b.lvm.CreatePool(t.Context(), lvm.CreatePool{VG: testVG, Name: testPool, Size: 50 << 30, Tags: []lvm.Tag{catalog.PoolTag("main")}})
@@ -199,8 +258,8 @@ func newBench(t *testing.T) *bench {
 	}
 	c1 := container.Container{Dir: "/var/lib/lxc", Base: "c1", Owner: catalog.Owner{Name: "c1", Token: "t1"}}
 	c2 := container.Container{Dir: "/var/lib/lxc", Base: "c2", Owner: catalog.Owner{Name: "c2", Token: "t2"}}
-	b.agent, err = New(Options{Config: b.config, Trees: "/nonexistent", Version: "test", SelfPID: os.Getpid(), Log: slog.New(slog.DiscardHandler), Now: time.Now},
-		Parts{LVM: b.lvm, Mounts: b.mounts, Devices: b.dev, Containers: fakeContainers{[]container.Container{c1, c2}}, Loops: noLoops{}, Bus: &b.bus, Keeper: noKeeper{}})
+	b.agent, err = New(Options{Config: b.config, Trees: "/nonexistent", Version: "test", History: dir + "/history.json", SelfPID: os.Getpid(), Log: slog.New(slog.DiscardHandler), Now: time.Now},
+		Parts{LVM: b.lvm, Mounts: b.mounts, Devices: b.dev, Containers: fakeContainers{[]container.Container{c1, c2}}, Loops: noLoops{}, Bus: &b.bus, Mailer: &b.mail, Keeper: noKeeper{}, Meter: b.meter, Trimmer: b.trims})
 	if err != nil {
 		t.Fatal(err)
 	}

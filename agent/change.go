@@ -24,14 +24,7 @@ func (c *call) resize(ctx context.Context, in api.ResizeRequest) (api.Volume, er
 		return api.Volume{}, badSize("resize", in.Name, in.Size)
 	}
 	ctx = context.WithoutCancel(ctx)
-	err = c.agent.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, now *View) (edit, error) {
-		return c.extend(ctx, w, now, r, size, relative)
-	})
-	if err != nil {
-		return api.Volume{}, err
-	}
-	c.progress("growing the file system")
-	if err := c.agent.finishGrowth(ctx, r.ID); err != nil {
+	if err := c.enlarge(ctx, r, size, relative, func(*catalog.Record) bool { return true }); err != nil {
 		return api.Volume{}, err
 	}
 	v, err := c.agent.store.current(ctx, workAge)
@@ -42,6 +35,22 @@ func (c *call) resize(ctx context.Context, in api.ResizeRequest) (api.Volume, er
 		r = now
 	}
 	return c.show(v, r, placesOf(c.agent.places(), r.LV)), nil
+}
+
+// enlarge grows a volume, and its file system with it. still is asked under the writer whether it is to grow after all.
+func (c *call) enlarge(ctx context.Context, r *catalog.Record, size lvm.Size, relative bool, still func(now *catalog.Record) bool) error {
+	err := c.agent.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
+		now, err := v.same(r)
+		if err != nil || !still(now) {
+			return nil, err
+		}
+		return c.extend(ctx, w, v, r, size, relative)
+	})
+	if err != nil {
+		return err
+	}
+	c.progress("growing the file system")
+	return c.agent.finishGrowth(ctx, r.ID)
 }
 
 // extend grows the volume itself, after marking that its file system is to follow: a start after a crash in between finishes it.
@@ -65,7 +74,12 @@ func (c *call) extend(ctx context.Context, w lvm.Writer, v *View, r *catalog.Rec
 			WithHint("give a larger size, or a step: lls resize %s +1G", name)
 	}
 	size = v.roundUp(r.LV.VG, size)
-	if refused := c.refuse(ctx, v, "resize", name, r.Owner, v.pool(r.LV), policy.Ask{Size: int64(size - r.LV.Size)}); refused != nil {
+	pool := v.pool(r.LV)
+	more := v.more(r.Owner, pool, changed(r.LV.Name, func(v *lvm.Volume) { v.Size = size }))
+	if refused := c.overQuota(v, "resize", name, r.Owner, pool, more); refused != nil {
+		return nil, refused
+	}
+	if refused := c.overPool(ctx, v, "resize", name, pool, policy.Ask{Size: int64(size - r.LV.Size)}); refused != nil {
 		return nil, refused
 	}
 	growing := *r
@@ -129,7 +143,11 @@ func (c *call) set(ctx context.Context, in api.SetRequest) (api.Volume, error) {
 	default:
 		return api.Volume{}, api.Errorf(api.Malformed, "cannot set %s: %.20q is no access", in.Name, in.Access).WithHint("say --access rw, ro or none")
 	}
-	if in.Visibility == "" && in.Access == "" {
+	growTo, err := c.growTo(v, r, in)
+	if err != nil {
+		return api.Volume{}, err
+	}
+	if in.Visibility == "" && in.Access == "" && in.GrowTo == "" {
 		return api.Volume{}, api.Errorf(api.Malformed, "cannot set %s: say what", in.Name).WithHint("lls set %s --visibility visible --access ro", in.Name)
 	}
 	to, err := c.agent.retag(ctx, r, false, func(to *catalog.Record, _ *View) error {
@@ -139,11 +157,15 @@ func (c *call) set(ctx context.Context, in api.SetRequest) (api.Volume, error) {
 		if in.Access != "" {
 			to.Access = in.Access
 		}
+		if in.GrowTo != "" {
+			to.GrowTo = growTo
+		}
 		return nil
 	})
 	if err != nil {
 		return api.Volume{}, err
 	}
+	c.agent.volumes.look(r.ID)
 	out := c.show(v, to, placesOf(c.agent.places(), r.LV))
 	out.Holders = c.rawHolders(ctx, to)
 	return out, nil
@@ -211,7 +233,13 @@ func (c *call) undelete(ctx context.Context, in api.UndeleteRequest) (api.Volume
 		if v.Catalog.Taken(to.Owner, name) != nil {
 			return api.Errorf(api.Exists, "cannot undelete %s: the name is taken", name).WithHint("give it another name: lls undelete %s --as NEW", in.Name)
 		}
-		to.State, to.Name = catalog.Live, name
+		to.State, to.Name, to.NextID = catalog.Live, name, ""
+		// What a refresh replaced counts as one with what replaced it, until now.
+		pool := v.pool(to.LV)
+		more := v.more(to.Owner, pool, changed(to.LV.Name, func(v *lvm.Volume) { v.Tags = to.Tags() }))
+		if refused := c.overQuota(v, "undelete", in.Name, to.Owner, pool, more); refused != nil {
+			return refused
+		}
 		return nil
 	})
 	if err != nil {
@@ -221,12 +249,32 @@ func (c *call) undelete(ctx context.Context, in api.UndeleteRequest) (api.Volume
 	if err != nil {
 		return api.Volume{}, err
 	}
+	c.agent.used(v, to) // somebody wants it
 	return c.show(v, to, placesOf(c.agent.places(), r.LV)), nil
+}
+
+// thisOne finds the caller's volume in the trash that is called so in LVM, NAME.ID, which is never another's. It is what a hint names:
+// what has a name alone may be another volume by the time somebody types it.
+func (c *call) thisOne(ctx context.Context, ref string) (*catalog.Record, *View, error) {
+	v, err := c.agent.store.current(ctx, workAge)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, r := range v.Catalog.Records {
+		if string(r.LV.Name) == ref && r.State == catalog.Trash && (c.asker.Admin || r.Owner == c.asker.Owner) {
+			c.what = r.Owner.String() + "/" + string(r.LV.Name)
+			return r, v, nil
+		}
+	}
+	return nil, v, nil
 }
 
 // purge removes a volume for good: the one in the trash, or the live one when none of that name is there.
 func (c *call) purge(ctx context.Context, in api.NameRequest) (api.Volume, error) {
-	r, v, err := c.volume(ctx, "purge", in.Name, catalog.Change, true)
+	r, v, err := c.thisOne(ctx, in.Name)
+	if err == nil && r == nil {
+		r, v, err = c.volume(ctx, "purge", in.Name, catalog.Change, true)
+	}
 	if api.NotFound.Is(err) {
 		r, v, err = c.volume(ctx, "purge", in.Name, catalog.Change, false)
 	}

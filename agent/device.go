@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,8 +16,11 @@ import (
 	"lls/lvm"
 )
 
-// HostDevices are the real devices of the host.
-type HostDevices struct{ Run filesystem.Runner }
+// HostDevices are the real devices of the host. Both fields are needed.
+type HostDevices struct {
+	Run     filesystem.Runner
+	Mounted *filesystem.Mounted
+}
 
 // Number reads the device's number and has the kernel confirm that it is this volume's, since numbers are used again.
 func (HostDevices) Number(vg lvm.VG, name lvm.Name) (major, minor uint32, err error) {
@@ -92,10 +96,55 @@ func (d HostDevices) Check(ctx context.Context, path string, fs filesystem.Type,
 // cutOffDeadline bounds the wait for what is being written.
 const cutOffDeadline = time.Minute
 
-// CutOff puts a table in place of the device's that fails all that is read or written (dmsetup(8), wipe_table).
+// CutOff puts a table in place of the device's that fails all that is read or written (dmsetup(8), wipe_table), and forgets what was read
+// from it before (BLKFLSBUF of linux/fs.h): else that could still be read.
 func (d HostDevices) CutOff(ctx context.Context, vg lvm.VG, name lvm.Name) error {
 	ctx, cancel := context.WithTimeout(ctx, cutOffDeadline)
 	defer cancel()
-	_, err := d.Run.Run(ctx, run.Cmd{Name: "dmsetup", Args: []string{"wipe_table", "--", lvm.DMName(vg, name)}})
-	return err
+	f, err := os.Open(lvm.Device(vg, name))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if _, err := d.Run.Run(ctx, run.Cmd{Name: "dmsetup", Args: []string{"wipe_table", "--", lvm.DMName(vg, name)}}); err != nil {
+		return err
+	}
+	return unix.IoctlSetInt(int(f.Fd()), unix.BLKFLSBUF, 0)
+}
+
+// Usage asks the mounted file system itself.
+func (d HostDevices) Usage(ctx context.Context, path string, fs filesystem.Type) (filesystem.Space, error) {
+	return d.Mounted.Usage(ctx, path, fs)
+}
+
+// Fill reads the kernel's status of the pool, without having it commit (dmsetup(8), --noflush).
+func (d HostDevices) Fill(ctx context.Context, vg lvm.VG, pool lvm.Name) (PoolFill, error) {
+	out, err := d.Run.Run(ctx, run.Cmd{Name: "dmsetup", Args: []string{"status", "--noflush", "--", lvm.DMName(vg, pool) + poolDeviceEnd}})
+	if err != nil {
+		return PoolFill{}, fmt.Errorf("cannot see how full pool %s/%s is: %w", vg, pool, err)
+	}
+	f, err := parseFill(string(out.Stdout))
+	if err != nil {
+		return PoolFill{}, fmt.Errorf("cannot see how full pool %s/%s is: %w", vg, pool, err)
+	}
+	return f, nil
+}
+
+// parseFill reads "START LENGTH thin-pool TRANSACTION USED/TOTAL USED/TOTAL ...", metadata first, of the kernel's
+// Documentation/admin-guide/device-mapper/thin-provisioning.rst. A pool that failed says "Fail" instead.
+func parseFill(status string) (f PoolFill, err error) {
+	words := strings.Fields(status)
+	if len(words) < 6 || words[2] != "thin-pool" {
+		return f, fmt.Errorf("%.60q is no status of a working thin pool", status)
+	}
+	for i, to := range []struct{ used, total *int64 }{{&f.Metadata, &f.MetadataBlocks}, {&f.Data, &f.DataBlocks}} {
+		used, total, ok := strings.Cut(words[4+i], "/")
+		var errs [2]error
+		*to.used, errs[0] = strconv.ParseInt(used, 10, 64)
+		*to.total, errs[1] = strconv.ParseInt(total, 10, 64)
+		if err := errors.Join(errs[0], errs[1]); !ok || err != nil || *to.used < 0 || *to.total <= 0 || *to.used > *to.total {
+			return PoolFill{}, fmt.Errorf("%.60q is no status of a working thin pool", status)
+		}
+	}
+	return f, nil
 }

@@ -48,7 +48,9 @@ func endpoints() []endpoint {
 		{http.MethodPost, api.PathDelete, false, post((*call).remove)},
 		{http.MethodPost, api.PathUndelete, false, post((*call).undelete)},
 		{http.MethodPost, api.PathKeep, false, post((*call).keep)},
+		{http.MethodPost, api.PathTrim, false, post((*call).trimNow)},
 		{http.MethodPost, api.PathPurge, false, post((*call).purge)},
+		{http.MethodPost, api.PathRefresh, false, post((*call).refresh)},
 		{http.MethodGet, api.PathStatus, true, get((*call).status)},
 		{http.MethodGet, api.PathContainers, true, get((*call).containers)},
 		{http.MethodGet, api.PathExplain, true, get((*call).policyExplain)},
@@ -56,6 +58,7 @@ func endpoints() []endpoint {
 		{http.MethodPost, api.PathGive, true, post((*call).give)},
 		{http.MethodPost, api.PathRevoke, true, post((*call).revoke)},
 		{http.MethodPost, api.PathReload, true, post((*call).reload)},
+		{http.MethodPost, api.PathMailTest, true, post((*call).mailTest)},
 		{http.MethodPost, api.PathHookStart, true, post((*call).hookStart)},
 	}
 }
@@ -88,7 +91,12 @@ type call struct {
 	defined map[catalog.Owner]bool
 }
 
-func (c *call) progress(format string, args ...any) { c.answer.progress(fmt.Sprintf(format, args...)) }
+// progress tells whoever waits for the answer. A call of the agent's own has nobody who does.
+func (c *call) progress(format string, args ...any) {
+	if c.answer != nil {
+		c.answer.progress(fmt.Sprintf(format, args...))
+	}
+}
 
 // volume finds the volume that ref names for the caller, and checks that the caller may do action with it. It is the only way
 // for an endpoint to come by a volume that a request names. verb is for the error: "cannot VERB NAME: why".

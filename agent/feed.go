@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 
 	"lls/agent/api"
@@ -16,6 +17,7 @@ type change struct {
 	view     *View // that names it
 	guest    *guest
 	path     string
+	why      string // of api.EventFull
 }
 
 // differences are the changes from one catalog to another.
@@ -31,7 +33,17 @@ func differences(was, now *View) []change {
 			out = append(out, change{what: api.EventPurged, was: r, view: was})
 		}
 	}
+	// Of two of one name, the one that went comes first.
+	slices.SortStableFunc(out, func(x, y change) int { return came(x) - came(y) })
 	return out
+}
+
+// came is 0 for what went, and 1 for all else.
+func came(ch change) int {
+	if ch.what == api.EventDeleted || ch.what == api.EventPurged {
+		return 0
+	}
+	return 1
 }
 
 func differs(was, now *catalog.Record) string {
@@ -44,7 +56,8 @@ func differs(was, now *catalog.Record) string {
 		return api.EventDeleted
 	case was.State != now.State:
 		return api.EventUndeleted
-	case was.Name != now.Name || was.Owner != now.Owner || was.Visible != now.Visible || was.Access != now.Access || was.LV.Size != now.LV.Size:
+	case was.Name != now.Name || was.Owner != now.Owner || was.Visible != now.Visible || was.Access != now.Access || was.LV.Size != now.LV.Size ||
+		!was.Lease.Equal(now.Lease) || was.Forever != now.Forever || was.GrowTo != now.GrowTo:
 		return api.EventChanged
 	}
 	return ""
@@ -108,6 +121,12 @@ func (c *call) event(ch change) (api.Event, bool) {
 	case !knows && !knew:
 		return e, false
 	}
+	if ch.what == api.EventFull { // its owner's, and the sysadmin's, to know
+		if !c.asker.Admin && r.Owner != c.asker.Owner {
+			return e, false
+		}
+		e.Why = ch.why
+	}
 	e.Name, e.Owner = ch.view.Catalog.Shown(c.asker, r), r.Owner.Name
 	if ch.what == api.EventMounted || ch.what == api.EventUnmounted {
 		e.Container = api.HostOwner
@@ -159,6 +178,7 @@ func (a *Agent) follow(ctx context.Context) {
 			a.log.Warn("cannot read the volume groups", "error", err)
 			continue
 		}
+		poke(a.volumes.wake)
 		a.showAll(ctx)
 		a.wake(ctx, v, asleep)
 		if last != nil && last != v {

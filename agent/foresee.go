@@ -30,8 +30,7 @@ func (c *call) policyExplain(ctx context.Context) (api.Explanation, error) {
 		return api.Explanation{}, err
 	}
 	now := c.agent.opts.Now()
-	s, e := c.agent.subject(v, c.agent.gather(ctx), r), c.agent.expiry(v, r)
-	age := e.Observe(c.agent.past.age(r.ID), s, 0, now)
+	e, s, age := c.agent.look(v, c.agent.gather(ctx, v), r)
 	d := e.Judge(s, age, now)
 	return api.Explanation{Name: v.Catalog.Shown(c.asker, r), State: string(r.State), Action: d.Action.String(), Reasons: d.Reasons, Next: d.Outlook(), Change: d.Change}, nil
 }
@@ -49,15 +48,14 @@ func (c *call) dryRun(ctx context.Context) ([]api.Prospect, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, now := a.gather(ctx), a.opts.Now()
+	f, now := a.gather(ctx, v), a.opts.Now()
 	out := []api.Prospect{}
 	for _, r := range v.Catalog.Records {
-		s, e := a.subject(v, f, r), a.expiry(v, r)
-		age := e.Observe(a.past.age(r.ID), s, 0, now)
 		if r.State == catalog.Making {
 			continue
 		}
-		for _, h := range e.Project(s, age, now, dryRunAhead, tendEvery) {
+		e, s, age := a.look(v, f, r)
+		for _, h := range e.Project(s, age, now, dryRunAhead, a.tendPeriod()) {
 			p := api.Prospect{After: int64(h.After.Seconds()), When: "in " + policy.FormatSpan(h.After), Name: v.Catalog.Shown(c.asker, r), ID: string(r.ID), Action: h.Action.String()}
 			p.Why = e.Judge(s, age, now).Reasons
 			out = append(out, p)

@@ -30,15 +30,17 @@ type guest struct {
 	nodes  *mount.Nodes // of /dev/mf; nil when they cannot be had
 	server *socketServer
 
-	showing sync.Mutex   // held while /dev/mf is brought up to what is
-	shown   []mount.Node // there
-	settled bool         // what is there, and what may be opened, is what should be
-	ready   atomic.Bool  // liblxc may be asked about it: its start-host hook has ended
+	showing sync.Mutex     // held while /dev/mf is brought up to what is
+	shown   []mount.Node   // there
+	granted map[grant]bool // what may be opened there; a privileged container has been given the rules
+	settled bool           // what is there, and what may be opened, is what should be
+	ready   atomic.Bool    // liblxc may be asked about it: its start-host hook has ended
 
 	mu       sync.Mutex
 	broken   error          // why /lls does not work in it, or nil
 	replayed []api.Replayed // what became of its fstab
-	notice   string         // that lies in its /lls
+	notice   string         // that lies in its /lls, when noticed
+	noticed  bool
 
 	replaying sync.Mutex // held while its fstab is replayed
 
@@ -318,7 +320,10 @@ func (a *Agent) injectNodes(ctx context.Context, g *guest) {
 	if there, err := a.mounts.NodesInjected(g.box, g.nodes); err == nil && there {
 		return
 	}
-	a.showNodesTo(ctx, g)
+	if err := a.showNodesTo(ctx, g); err != nil && !errors.As(err, new(*mount.SetError)) {
+		a.log.Warn("cannot show all devices at /dev/mf", "container", g.Owner, "error", err)
+		return // what lies there may be of an earlier start
+	}
 	if err := a.mounts.InjectNodes(ctx, g.nodes, g.box); err != nil {
 		a.log.Warn("cannot put /dev/mf into the container", "container", g.Owner, "error", err)
 	}
@@ -336,8 +341,10 @@ func (a *Agent) adopt(ctx context.Context) {
 	for _, c := range all {
 		if g := a.guests.get(c.Key()); g != nil && g.box.Alive() {
 			if ok, err := a.mounts.Injected(g.box, g.tree); err == nil && ok {
-				a.injectNodes(ctx, g)
-				wg.Go(func() { a.showNodesTo(ctx, g) }) // what could not be done before
+				wg.Go(func() {
+					a.injectNodes(ctx, g)
+					_ = a.showNodesTo(ctx, g) // what could not be done before, and was told of then
+				})
 				continue
 			}
 			wg.Go(func() { _ = a.serve(ctx, c, g.box.PID) }) // serve tells the journal
@@ -352,7 +359,7 @@ func (a *Agent) adopt(ctx context.Context) {
 	wg.Wait()
 	if err == nil {
 		a.letGo(func(key string) bool {
-			return !slices.ContainsFunc(all, func(c container.Container) bool { return c.Key() == key })
+			return a.guests.get(key) == nil && !slices.ContainsFunc(all, func(c container.Container) bool { return c.Key() == key })
 		})
 	}
 }
@@ -376,7 +383,7 @@ func (a *Agent) adoptOne(ctx context.Context, c container.Container) {
 	}
 	if g := a.guests.get(c.Key()); g != nil && err == nil {
 		g.ready.Store(true)
-		a.work.Go(func() { a.showNodesTo(ctx, g) })
+		a.work.Go(func() { _ = a.showNodesTo(ctx, g) }) // it is tried again, and told of then
 		// The agent was away when it started: what its fstab says is mounted into the running container.
 		a.work.Go(func() { a.replayOnce(ctx, g, func(string, ...any) {}) })
 	}
@@ -402,7 +409,12 @@ func (a *Agent) clear(ctx context.Context, c container.Container) {
 	if err == nil {
 		err = tree.Remove()
 	}
-	if err != nil {
+	nodes, nodesErr := mount.OpenNodes(a.opts.Trees, c.Key())
+	if nodesErr == nil { // before the devices are let go of
+		_, nodesErr = nodes.Set(nil)
+		nodesErr = errors.Join(nodesErr, nodes.Remove())
+	}
+	if err = errors.Join(err, nodesErr); err != nil {
 		a.log.Warn("cannot clear up after the container", "container", c.Owner, "error", err)
 	}
 }

@@ -91,6 +91,7 @@ func (a *Agent) heard(e event.Event) {
 		a.work.Go(func() { a.shutdown(down.Starting) })
 		return
 	}
+	a.poolEvent(e)
 	a.ears.coalescer.Add(e)
 }
 
@@ -188,7 +189,8 @@ func (a *Agent) publish(v *View) {
 func signals() map[string]bus.Signal {
 	return map[string]bus.Signal{
 		api.EventCreated: bus.VolumeCreated, api.EventChanged: bus.VolumeChanged, api.EventDeleted: bus.VolumeDeleted,
-		api.EventUndeleted: bus.VolumeUndeleted, api.EventPurged: bus.VolumePurged, api.EventMounted: bus.Mounted, api.EventUnmounted: bus.Unmounted,
+		api.EventUndeleted: bus.VolumeUndeleted, api.EventPurged: bus.VolumePurged, api.EventExpiring: bus.VolumeExpiring, api.EventFull: bus.VolumeFull,
+		api.EventMounted: bus.Mounted, api.EventUnmounted: bus.Unmounted,
 	}
 }
 
@@ -203,6 +205,9 @@ func (a *Agent) signal(ch change) {
 	if ch.what == api.EventChanged && ch.was != nil && ch.was.LV.Size != r.LV.Size {
 		s = bus.VolumeResized
 		details["Size"] = strconv.FormatInt(int64(r.LV.Size), 10)
+	}
+	if ch.why != "" {
+		details["Why"] = ch.why
 	}
 	if ch.path != "" {
 		details["Path"], details["Container"] = ch.path, api.HostOwner

@@ -139,3 +139,12 @@ func TestTheBusHearsOfEveryChange(t *testing.T) {
 		t.Errorf("heard %s", all)
 	}
 }
+
+func TestEveryEventHasASignal(t *testing.T) {
+	all := signals()
+	for _, what := range []string{api.EventCreated, api.EventChanged, api.EventDeleted, api.EventUndeleted, api.EventPurged, api.EventExpiring, api.EventFull, api.EventMounted, api.EventUnmounted} {
+		if all[what] == "" {
+			t.Errorf("root's programs do not hear of %q", what)
+		}
+	}
+}

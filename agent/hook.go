@@ -29,7 +29,7 @@ func (c *call) hookStart(ctx context.Context, in api.HookStart) (api.HookAnswer,
 	if g := c.agent.guests.get(k.Key()); g != nil {
 		defer func() {
 			g.ready.Store(true)
-			c.agent.work.Go(func() { c.agent.showNodesTo(ctx, g) }) // liblxc answers once the hook has ended
+			c.agent.work.Go(func() { _ = c.agent.showNodesTo(ctx, g) }) // liblxc answers once the hook has ended
 		}()
 		for _, line := range c.agent.replayOnce(ctx, g, c.progress) {
 			if line.Required && !line.Mounted {

@@ -54,7 +54,7 @@ func (a *Agent) idle(ctx context.Context, since map[catalog.ID]time.Time) {
 		if _, known := since[r.ID]; !known {
 			since[r.ID] = now
 		}
-		if now.Sub(since[r.ID]) < after {
+		if r.State != catalog.Trash && now.Sub(since[r.ID]) < after {
 			continue
 		}
 		if err := a.deactivate(ctx, r); err != nil && !errors.Is(err, lvm.ErrNotFound) {

@@ -17,8 +17,10 @@ import (
 // plan is a volume that is about to be made, with everything about it checked that can be without the writer.
 type plan struct {
 	catalog.Record
-	pool policy.Pool
-	ask  policy.Ask
+	pool     policy.Pool
+	ask      policy.Ask
+	verb     string          // for errors
+	replaces *catalog.Record // whose place and name it is to take, or nil
 }
 
 // ownerOf is who the new volume will belong to.
@@ -47,7 +49,6 @@ func (c *call) visibility(owner catalog.Owner, asked *bool) bool {
 // reserve keeps a name of an owner for the request under way, so that two requests in two volume groups cannot both take it.
 func (c *call) reserve(ctx context.Context, verb string, owner catalog.Owner, name catalog.Name) (release func(), err error) {
 	a := c.agent
-	key := owner.String() + "/" + string(name)
 	taken := func() *api.Error {
 		return api.Errorf(api.Exists, "cannot %s %s: the name is taken", verb, name)
 	}
@@ -58,22 +59,32 @@ func (c *call) reserve(ctx context.Context, verb string, owner catalog.Owner, na
 	if v.Catalog.Taken(owner, name) != nil {
 		return nil, taken()
 	}
+	release, ok := a.reserve(owner, name)
+	if !ok {
+		return nil, taken()
+	}
+	return release, nil
+}
+
+// reserve keeps a name for whoever is the first to ask.
+func (a *Agent) reserve(owner catalog.Owner, name catalog.Name) (release func(), ok bool) {
+	key := owner.String() + "/" + string(name)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.reserved[key] {
-		return nil, taken()
+		return nil, false
 	}
 	a.reserved[key] = true
 	return func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		delete(a.reserved, key)
-	}, nil
+	}, true
 }
 
 // admit checks the name, the quota and the pool under the writer, where they cannot change any more, and gives the record its id.
 func (c *call) admit(ctx context.Context, v *View, verb string, p *plan) *api.Error {
-	if v.Catalog.Taken(p.Owner, p.Name) != nil {
+	if p.replaces == nil && v.Catalog.Taken(p.Owner, p.Name) != nil {
 		return api.Errorf(api.Exists, "cannot %s %s: the name is taken", verb, p.Name)
 	}
 	lv, ok := c.pool(ctx, v, p.pool, func(_ *View, lv lvm.Pool) bool { return lv.HasTag(catalog.PoolTag(p.pool.Name)) })
@@ -81,7 +92,10 @@ func (c *call) admit(ctx context.Context, v *View, verb string, p *plan) *api.Er
 		return api.Errorf(api.NeedsAdmin, "cannot %s %s: pool %s is not there", verb, p.Name, p.pool.Name)
 	}
 	p.ask.Size = int64(v.roundUp(lvm.VG(p.pool.Group), lvm.Size(p.ask.Size)))
-	if refused := c.refuse(ctx, v, verb, string(p.Name), p.Owner, p.pool, p.ask); refused != nil {
+	if refused := c.overQuota(v, verb, string(p.Name), p.Owner, p.pool, p.counted(v)); refused != nil {
+		return p.hinted(v, refused)
+	}
+	if refused := c.overPool(ctx, v, verb, string(p.Name), p.pool, p.ask); refused != nil {
 		return refused
 	}
 	for p.ID == "" || v.Catalog.ByID(p.ID) != nil {
@@ -109,13 +123,19 @@ func (c *call) pool(ctx context.Context, v *View, p policy.Pool, willDo func(*Vi
 	return lv, ok
 }
 
-// refuse asks the policy whether the owner may have more in a pool.
-func (c *call) refuse(ctx context.Context, v *View, verb, name string, owner catalog.Owner, p policy.Pool, ask policy.Ask) *api.Error {
-	if !owner.IsHost() && !c.asker.Admin {
-		if r := c.config.Rules(p.Name, owner.Name, "").Limits.Admit(useOf(v, owner, p), ask); r != nil {
-			return full(verb, name, r)
-		}
+// overQuota asks the policy whether the owner may have more in a pool.
+func (c *call) overQuota(v *View, verb, name string, owner catalog.Owner, p policy.Pool, ask policy.Ask) *api.Error {
+	if owner.IsHost() || c.asker.Admin {
+		return nil
 	}
+	if r := c.config.Rules(p.Name, owner.Name, "").Limits.Admit(c.agent.use(v, owner, p), ask); r != nil {
+		return full(verb, name, r)
+	}
+	return nil
+}
+
+// overPool asks the policy whether a pool takes more, from whomever.
+func (c *call) overPool(ctx context.Context, v *View, verb, name string, p policy.Pool, ask policy.Ask) *api.Error {
 	var r *policy.Refusal
 	rules := c.config.PoolRules(p.Name)
 	c.pool(ctx, v, p, func(v *View, lv lvm.Pool) bool {
@@ -274,7 +294,7 @@ func (c *call) planSnapshot(ctx context.Context, src *catalog.Record, in api.Sna
 	if err != nil {
 		return nil, err
 	}
-	return &plan{Record: catalog.Record{
+	return &plan{verb: "make", Record: catalog.Record{
 		Name: name, Owner: owner, State: catalog.Live, Visible: c.visibility(owner, in.Visible), Access: api.AccessRO, Origin: src.ID, FS: src.FS,
 		LV: lvm.Volume{ReadOnly: in.ReadOnly},
 	}}, nil
@@ -284,13 +304,13 @@ func (c *call) planSnapshot(ctx context.Context, src *catalog.Record, in api.Sna
 func (c *call) addSnapshot(ctx context.Context, w lvm.Writer, v *View, source catalog.ID, p *plan, activate bool) (edit, error) {
 	src := v.Catalog.ByID(source)
 	if src == nil || src.State != catalog.Live || !src.Known(c.asker) {
-		return nil, api.Errorf(api.NotFound, "cannot make %s: its origin has just gone", p.Name)
+		return nil, api.Errorf(api.NotFound, "cannot %s %s: its origin has just gone", p.verb, p.Name)
 	}
 	readOnly := p.LV.ReadOnly
 	p.Raw = src.Raw // what could be written to it is in the snapshot
 	p.pool = v.pool(src.LV)
 	p.ask = policy.Ask{Volume: true, Snapshot: true, Size: int64(src.LV.Size)}
-	if e := c.admit(ctx, v, "make", p); e != nil {
+	if e := c.admit(ctx, v, p.verb, p); e != nil {
 		return nil, e
 	}
 	if e := c.tooFast(src, p); e != nil {

@@ -3,8 +3,11 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"lls/agent/catalog"
 	"lls/agent/mount"
@@ -47,48 +50,64 @@ func wantedNodes(v *View, g *guest, granted map[grant]bool) []mount.Node {
 
 // showAll brings /dev/mf, and what may be opened there, of every guest up to what is.
 func (a *Agent) showAll(ctx context.Context) {
+	var all sync.WaitGroup // one whose monitor does not answer does not hold up the others for longer than one answer may take
 	for _, g := range a.guests.list() {
-		a.showNodesTo(ctx, g)
+		all.Go(func() {
+			if err := a.showNodesTo(ctx, g); err != nil {
+				a.log.Warn("cannot show all devices at /dev/mf", "container", g.Owner, "error", err)
+			}
+		})
 	}
+	all.Wait()
 }
 
+// showDeadline bounds what is done in one container to show its devices.
+const showDeadline = 15 * time.Second
+
 // showNodesTo brings /dev/mf of one guest, and what it may open raw, up to what is.
-func (a *Agent) showNodesTo(ctx context.Context, g *guest) {
+func (a *Agent) showNodesTo(ctx context.Context, g *guest) error {
 	if g.nodes == nil {
-		return
+		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, showDeadline)
+	defer cancel()
 	g.showing.Lock()
 	defer g.showing.Unlock()
 	v, err := a.store.current(ctx, workAge)
 	if err != nil {
-		return // the next report tells of it
+		return err
 	}
 	granted, unmarked, withheld := a.wantedGrants(v, g)
+	if len(unmarked) > 0 {
+		a.work.Go(func() { a.mark(context.WithoutCancel(ctx), unmarked) }) // the view changes, and they are granted
+	}
 	err = a.hold(v, granted)
 	want := wantedNodes(v, g, granted)
-	if g.settled && slices.Equal(want, g.shown) {
-		return
+	if g.settled && slices.Equal(want, g.shown) && maps.Equal(granted, g.granted) {
+		return err
 	}
 	release, gone := g.hold()
 	if gone != nil {
-		return // it has ended
+		return nil // it has ended
 	}
 	defer release()
 	_, setErr := g.nodes.Set(want)
 	g.shown = want
+	var failed *mount.SetError
 	switch {
-	case setErr != nil: // a node that is still there may be open to all: nothing is let go of
+	case errors.As(setErr, &failed) && failed.Failed == nil: // some cannot be shown; none is there that should not be
+		a.log.Warn("cannot show all devices at /dev/mf", "container", g.Owner, "error", setErr)
+		fallthrough
+	case setErr == nil:
+		if g.ready.Load() || g.box.Mapped {
+			err = errors.Join(err, a.rules(ctx, g, granted))
+		} else {
+			withheld = true // liblxc may not be asked yet
+		}
+	default: // a node that is still there may be open to all: nothing is let go of
 		err = errors.Join(err, setErr)
-	case g.ready.Load():
-		err = errors.Join(err, a.rules(ctx, g, granted))
-	default:
-		withheld = withheld || !g.box.Mapped
-	}
-	if err != nil {
-		a.log.Warn("cannot show all devices at /dev/mf", "container", g.Owner, "error", err)
+		g.granted = nil
 	}
 	g.settled = err == nil && !withheld
-	if len(unmarked) > 0 {
-		a.work.Go(func() { a.mark(context.WithoutCancel(ctx), unmarked) })
-	}
+	return err
 }

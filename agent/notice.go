@@ -48,12 +48,16 @@ func (a *Agent) remind(g *guest) error {
 		if r.Owner != g.Owner || r.State != catalog.Live {
 			continue
 		}
+		if why := a.volumes.why(r.ID); why != "" {
+			fmt.Fprintf(&b, "%s is %s. More room: lls set %s --grow-to MAX, or lls resize %s +1G\n", r.Name, why, r.Name, r.Name)
+		}
 		if at := a.expires(r); at != nil {
 			fmt.Fprintf(&b, "%s is not used, and goes to the trash on %s. To keep it: lls keep %s --for 7d\n", r.Name, at.Format("2006-01-02 15:04"), r.Name)
 		}
 	}
+	b.WriteString(a.fullNotice(v, g.Owner))
 	g.mu.Lock()
-	same := g.notice == b.String()
+	same := g.noticed && g.notice == b.String()
 	g.mu.Unlock()
 	if same {
 		return nil
@@ -67,7 +71,7 @@ func (a *Agent) remind(g *guest) error {
 		return err
 	}
 	g.mu.Lock()
-	g.notice = b.String()
+	g.notice, g.noticed = b.String(), true
 	g.mu.Unlock()
 	return nil
 }

@@ -44,6 +44,10 @@ type Devices interface {
 	Claimed(path string) bool
 	// Check looks for mistakes in a file system that nobody has mounted.
 	Check(ctx context.Context, path string, fs filesystem.Type, readOnly bool) error
+	// Usage says how full the file system of a device is that is mounted anywhere.
+	Usage(ctx context.Context, path string, fs filesystem.Type) (filesystem.Space, error)
+	// Fill says how full a pool is.
+	Fill(ctx context.Context, vg lvm.VG, pool lvm.Name) (PoolFill, error)
 	// CutOff has all that have the device open get errors from now on.
 	CutOff(ctx context.Context, vg lvm.VG, name lvm.Name) error
 }
@@ -115,6 +119,7 @@ func (c *call) place(ctx context.Context, v *View, r *catalog.Record, at target,
 		ctx, cancel := context.WithTimeout(ctx, placeDeadline)
 		defer cancel()
 		at.readOnly = asked || now.MountsReadOnly(asker)
+		at.discard = at.discard || !now.LV.ReadOnly && c.config.Rules(v.pool(now.LV).Name, now.Owner.Name, string(now.Name)).Trim.Discard
 		placed, err = c.tryPlace(ctx, now, at, g)
 		return err
 	}
@@ -136,10 +141,35 @@ func (c *call) place(ctx context.Context, v *View, r *catalog.Record, at target,
 	if g != nil {
 		m.Container = g.Owner.Name
 	}
+	if e := c.stillLive(ctx, r, g, placed, name); e != nil {
+		return api.Mount{}, e
+	}
+	c.agent.used(v, r)
 	if !placed.Already {
+		c.agent.volumes.look(r.ID)
 		c.agent.told(api.EventMounted, v, r, g, placed.Path)
 	}
 	return m, nil
+}
+
+// stillLive takes a mount away again whose volume went to the trash while it was placed.
+func (c *call) stillLive(ctx context.Context, r *catalog.Record, g *guest, placed mount.Placed, name string) *api.Error {
+	v := c.agent.store.latest()
+	if v == nil || placed.Already {
+		return nil
+	}
+	now := v.Catalog.ByID(r.ID)
+	if now == nil || now.State != catalog.Trash || r.State == catalog.Trash {
+		return nil
+	}
+	major, minor, err := c.agent.devices.Number(r.LV.VG, r.LV.Name)
+	if err == nil {
+		err = c.unplace(ctx, g, mount.Point{Path: placed.Path, Major: major, Minor: minor})
+	}
+	if err != nil {
+		c.agent.log.Warn("cannot take away the mount of a volume that was deleted", "volume", r.LV.Name, "error", err)
+	}
+	return api.Errorf(api.NotFound, "cannot mount %s: it was deleted just now", name).WithHint("bring it back: lls undelete %s", r.Name)
 }
 
 func (c *call) tryPlace(ctx context.Context, r *catalog.Record, at target, g *guest) (mount.Placed, error) {
@@ -213,6 +243,9 @@ func (c *call) placeError(ctx context.Context, name string, v lvm.Volume, target
 	case errors.Is(err, mount.ErrNoPlace):
 		return api.Errorf(api.NeedsAdmin, "cannot mount %s: this container has no usable /lls", name).Because(err).
 			WithHint("make /lls a plain directory of the container and restart it")
+	case errors.Is(err, filesystem.ErrDirtyLog):
+		return api.Errorf(api.NeedsAdmin, "cannot mount %s: it was open to raw writing, and was not unmounted cleanly", name).Because(err).
+			WithHint("the sysadmin can mount and unmount it once by hand, which replays its log (never xfs_repair -L)")
 	case errors.Is(err, filesystem.ErrDamaged) || errors.Is(err, unix.EUCLEAN):
 		return api.Errorf(api.Denied, "cannot mount %s: its file system is damaged", name).Because(err).
 			WithHint("take an older snapshot, or have the sysadmin repair it with e2fsck or xfs_repair")
@@ -253,6 +286,7 @@ func (c *call) umount(ctx context.Context, in api.UmountRequest) ([]api.Mount, e
 			return nil, err
 		}
 		c.what = m.record.Owner.String() + "/" + string(m.record.LV.Name)
+		c.agent.used(v, m.record)
 		c.agent.told(api.EventUnmounted, v, m.record, g, m.Path)
 		out := api.Mount{Volume: name, Container: api.HostOwner, Path: m.Path}
 		if g != nil {

@@ -66,5 +66,5 @@ func (c *call) tooFast(src *catalog.Record, p *plan) *api.Error {
 	if r == nil {
 		return nil
 	}
-	return full("make", string(p.Name), r)
+	return full(p.verb, string(p.Name), r)
 }

@@ -73,6 +73,7 @@ func parseGrant(name string, f *os.File) (grant, error) {
 // rawAccess is what containers may do raw at the moment.
 type rawAccess struct {
 	keeper Keeper
+	checks chan struct{} // holds one for each check of a file system that is under way
 
 	mu      sync.Mutex
 	grants  map[grant]*os.File
@@ -81,7 +82,7 @@ type rawAccess struct {
 
 // newRaw takes over what an earlier agent granted. What is not wanted any more is taken back when its container is looked at.
 func newRaw(k Keeper) (*rawAccess, error) {
-	r := &rawAccess{keeper: k, grants: map[grant]*os.File{}, blocked: map[catalog.ID]int{}}
+	r := &rawAccess{keeper: k, checks: make(chan struct{}, maxChecks), grants: map[grant]*os.File{}, blocked: map[catalog.ID]int{}}
 	var errs []error
 	for name, files := range k.Kept() {
 		for _, f := range files {
@@ -123,6 +124,12 @@ func (r *rawAccess) block(id catalog.ID) (unblock func()) {
 	}
 }
 
+// maxChecks is how many file systems are checked at once.
+const maxChecks = 2
+
+// maxGrants is how many there may be at once: a few less than systemd keeps (FileDescriptorStoreMax of our unit).
+const maxGrants = 4000
+
 var errBlocked = errors.New("it is about to be used otherwise")
 
 // add notes a grant that is about to be made, whose device f is.
@@ -131,6 +138,9 @@ func (r *rawAccess) add(g grant, f *os.File) error {
 	defer r.mu.Unlock()
 	if r.blocked[g.id] > 0 {
 		return errBlocked
+	}
+	if len(r.grants) >= maxGrants {
+		return errors.New("there are too many already")
 	}
 	if err := r.keeper.Keep(g.name(), f); err != nil {
 		return err
@@ -149,6 +159,13 @@ func (r *rawAccess) forget(g grant) error {
 	}
 	delete(r.grants, g)
 	return errors.Join(r.keeper.Forget(g.name()), f.Close())
+}
+
+// others says whether somebody else than the caller, who has blocked it, has blocked it too: it is being mounted, or made anew.
+func (r *rawAccess) others(id catalog.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.blocked[id] > 1
 }
 
 func (r *rawAccess) isBlocked(id catalog.ID) bool {
@@ -239,24 +256,29 @@ func (a *Agent) hold(v *View, want map[grant]bool) (err error) {
 // rules brings a privileged guest's device rules up to its grants, and lets go of what was taken back. An unprivileged container has none,
 // and must not be given one: it would close all its other devices.
 func (a *Agent) rules(ctx context.Context, g *guest, want map[grant]bool) (err error) {
+	had := g.granted
+	g.granted = nil // should it fail, all is said again
 	mine := a.raw.of(func(x grant) bool { return x.key == g.Key() })
 	for _, x := range mine {
 		if want[x] {
 			continue
 		}
 		if !g.box.Mapped {
-			if denyErr := a.containers.SetDevice(ctx, g.Container, false, x.rule()); denyErr != nil {
-				err = errors.Join(err, denyErr)
-				continue // the device stays ours, so that its number is not used again
+			if err := a.containers.SetDevice(ctx, g.Container, false, x.rule()); err != nil {
+				return err // the device stays ours, so that its number is not used again
 			}
 		}
 		err = errors.Join(err, a.raw.forget(x))
 	}
 	for _, x := range mine {
-		if want[x] && !g.box.Mapped {
-			err = errors.Join(err, a.containers.SetDevice(ctx, g.Container, true, x.rule()))
+		if !want[x] || had[x] || g.box.Mapped {
+			continue
+		}
+		if err := a.containers.SetDevice(ctx, g.Container, true, x.rule()); err != nil {
+			return err
 		}
 	}
+	g.granted = want
 	return err
 }
 
@@ -268,7 +290,9 @@ func (a *Agent) settle(ctx context.Context, id catalog.ID) error {
 	granted := func() []grant { return a.raw.of(func(x grant) bool { return x.id == id }) }
 	for _, x := range granted() {
 		if g := a.guests.get(x.key); g != nil {
-			a.showNodesTo(ctx, g)
+			if err := a.showNodesTo(ctx, g); err != nil {
+				a.log.Warn("cannot show all devices at /dev/mf", "container", g.Owner, "error", err)
+			}
 		}
 	}
 	v, err := a.store.current(ctx, workAge)
@@ -316,6 +340,12 @@ func (a *Agent) alone(ctx context.Context, r *catalog.Record, progress func(stri
 		return err
 	}
 	progress("checking the file system")
+	select { // what a container has written costs the host no more than this at once
+	case a.raw.checks <- struct{}{}:
+		defer func() { <-a.raw.checks }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if err := a.devices.Check(ctx, path, filesystem.Type(r.FS), r.LV.ReadOnly); err != nil {
 		return err
 	}
@@ -374,6 +404,12 @@ func (a *Agent) wake(ctx context.Context, v *View, failed map[catalog.ID]bool) {
 			a.log.Warn("cannot activate volumes for raw access", "vg", vg, "error", err)
 		}
 	}
+}
+
+// entitled are the running containers that may open a volume's device raw by the policy and its access.
+func (a *Agent) entitled(v *View, r *catalog.Record) []*guest {
+	cfg := a.config()
+	return slices.DeleteFunc(a.guests.list(), func(g *guest) bool { return rawRight(cfg, v, r, g) == policy.RawNone })
 }
 
 // letGo forgets the grants of containers that have ended: with their monitor went their rules.

@@ -99,12 +99,17 @@ func (c *call) show(v *View, r *catalog.Record, at []place) api.Volume {
 		used := int64(float64(r.LV.Size) / 100 * r.LV.UsedPercent)
 		out.Used = &used
 	}
+	if frees, at, known := c.agent.measured.freesAt(r.ID); known && (c.asker.Admin || r.Owner == c.asker.Owner) {
+		out.Frees, out.FreesAt = &frees, &at
+	}
 	if r.State == catalog.Trash {
 		out.Deleted = &r.Deleted
 	}
-	out.Expires, out.Forever, out.GrowTo = c.agent.expires(r), r.Forever, r.GrowTo
-	if !r.Lease.IsZero() {
-		out.Lease = &r.Lease
+	if c.asker.Admin || r.Owner == c.asker.Owner {
+		out.Expires, out.Forever, out.GrowTo = c.agent.expires(r), r.Forever, r.GrowTo
+		if !r.Lease.IsZero() {
+			out.Lease = &r.Lease
+		}
 	}
 	if r.Origin != "" {
 		out.Origin = api.HiddenOrigin
@@ -191,11 +196,14 @@ func (c *call) usage(ctx context.Context) ([]api.Usage, error) {
 	out := []api.Usage{}
 	for _, o := range owners {
 		for _, p := range c.config.Pools {
-			use := useOf(v, o, p)
+			use := c.agent.use(v, o, p)
 			u := api.Usage{Container: o.Name, Pool: p.Name, Volumes: use.Volumes, Snapshots: use.Snapshots, Size: use.Size, Trash: use.Trash}
 			if !o.IsHost() {
 				l := c.config.Rules(p.Name, o.Name, "").Limits
-				u.VolumesMax, u.SnapshotsMax, u.SizeMax = l.Volumes, l.Snapshots, l.Size
+				u.VolumesMax, u.SnapshotsMax, u.SizeMax, u.ExclusiveMax = l.Volumes, l.Snapshots, l.Size, l.Exclusive
+			}
+			if f := c.agent.measured.of(p); f != nil {
+				u.Exclusive, u.ExclusiveAt = &use.Exclusive, &f.at
 			}
 			out = append(out, u)
 		}
@@ -228,12 +236,29 @@ func (c *call) usageOwners(v *View) ([]catalog.Owner, error) {
 	return owners, nil
 }
 
-// useOf adds up what an owner has in a pool, trash included.
+// useOf adds up what an owner has in a pool, trash included. What a refresh replaced counts as one with what replaced it, and the pair as
+// much as the larger of the two: else many small ones could each hide a large one.
 func useOf(v *View, o catalog.Owner, p policy.Pool) (use policy.Use) {
+	hidden := map[catalog.ID]lvm.Size{} // in the trash, by what replaced it
 	for _, r := range v.Catalog.Records {
-		if r.Owner == o && v.pool(r.LV) == p {
-			use.Add(policy.Held{Name: string(r.Name), Size: int64(r.LV.Size), Snapshot: r.Origin != "", Trash: r.State == catalog.Trash})
+		if next := v.Catalog.Replacement(r); next != nil {
+			hidden[next.ID] = max(hidden[next.ID], r.LV.Size)
 		}
+	}
+	for _, r := range v.Catalog.Records {
+		if r.Owner == o && v.pool(r.LV) == p && v.Catalog.Replacement(r) == nil {
+			size := max(r.LV.Size, hidden[r.ID])
+			use.Add(policy.Held{Name: string(r.Name), Ref: string(r.LV.Name), Size: int64(size), Snapshot: r.Origin != "", Trash: r.State == catalog.Trash})
+		}
+	}
+	return use
+}
+
+// use is useOf, with what only the owner's volumes map of the pool, as far as that is known.
+func (a *Agent) use(v *View, o catalog.Owner, p policy.Pool) policy.Use {
+	use := useOf(v, o, p)
+	if f := a.measured.of(p); f != nil {
+		use.Exclusive = f.exclusive(v, o)
 	}
 	return use
 }

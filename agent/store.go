@@ -146,6 +146,14 @@ func (s *store) miss(vg lvm.VG, e edit) {
 	}
 }
 
+// forget has the next question read the groups: something of them changed that no edit can tell. A report under way may miss it.
+func (s *store) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.miss("", nil)
+	s.replace(nil)
+}
+
 // latest is the view at hand, however old; nil when there is none.
 func (s *store) latest() *View {
 	s.mu.Lock()

@@ -19,16 +19,28 @@ import (
 	"lls/policy"
 )
 
-// tendEvery is how often volumes are looked at for their age.
-const tendEvery = time.Minute
+// Volumes are looked at for their age every tendEvery, or more often where the policy has shorter times than people have.
+const (
+	tendEvery = time.Minute
+	tendLeast = time.Second
+)
+
+func (a *Agent) tendPeriod() time.Duration {
+	return max(tendLeast, min(tendEvery, a.config().ShortestAge()/4))
+}
 
 // past is what was observed over time.
 type past struct {
 	path string
 
+	saving sync.Mutex // held while the file is written
+
 	mu       sync.Mutex
 	history  *history.History
 	verdicts map[catalog.ID]verdict // of the last look
+	run      string                 // this run of the agent, for samples
+	observed time.Duration          // running time in it
+	mappedAt time.Duration          // of that, when history.Mapped was taken; 0: not yet
 }
 
 // verdict is what was decided for a volume when.
@@ -51,6 +63,19 @@ func (p *past) with(do func(h *history.History)) {
 	do(p.history)
 }
 
+// save writes what was observed to disk.
+func (p *past) save() error {
+	p.saving.Lock()
+	defer p.saving.Unlock()
+	p.mu.Lock()
+	text, err := p.history.Text()
+	p.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return history.Save(p.path, text)
+}
+
 func (p *past) age(id catalog.ID) (age policy.Age) {
 	p.with(func(h *history.History) { age = h.Ages[string(id)] })
 	return age
@@ -61,17 +86,28 @@ type facts struct {
 	places  map[device][]place
 	exist   map[catalog.Owner]bool // containers; nil when they could not be listed
 	running map[catalog.Owner]fstabOf
+	// depended are volumes that others read through to, VG/LV: classic snapshots, thin volumes on an external origin.
+	depended map[string]bool
 }
 
 // fstabOf is what the fstab of a running container names. Known is false when that is not known of all its lines.
 type fstabOf struct {
-	names []string
+	names map[string]bool
 	known bool
 }
 
+// namesVolume says whether a volume of the container itself is named, in any of the ways that it may be.
+func (f fstabOf) namesVolume(r *catalog.Record) bool {
+	name := string(r.Name)
+	return f.names[name] || f.names[r.Owner.Name+"/"+name] || f.names[r.Owner.String()+"/"+name]
+}
+
 // gather reads the facts.
-func (a *Agent) gather(ctx context.Context) facts {
-	f := facts{places: a.places(), running: map[catalog.Owner]fstabOf{}}
+func (a *Agent) gather(ctx context.Context, v *View) facts {
+	f := facts{places: a.places(), running: map[catalog.Owner]fstabOf{}, depended: map[string]bool{}}
+	for _, g := range v.Groups {
+		f.addDepended(g)
+	}
 	all, err := a.containers.List(paths(a.config()))
 	if err != nil {
 		a.log.Warn("cannot list all containers, so nothing of theirs ages", "error", err)
@@ -98,6 +134,19 @@ func (a *Agent) gather(ctx context.Context) facts {
 	return f
 }
 
+// addDepended notes what of a group lvm.Group.Dependents would say something of, in one pass.
+func (f facts) addDepended(g lvm.Group) {
+	pools := map[lvm.Name]lvm.Name{}
+	for _, v := range g.Volumes {
+		pools[v.Name] = v.Pool
+	}
+	for _, v := range slices.Concat(g.Others, g.Volumes) {
+		if pool, thin := pools[v.Origin]; v.Origin != "" && !(thin && v.Thin && v.Pool == pool) {
+			f.depended[string(g.Name)+"/"+string(v.Origin)] = true
+		}
+	}
+}
+
 // fstabNames is what a container's fstab names now. It is its root's to write, so what cannot be read is not known.
 func (a *Agent) fstabNames(ctx context.Context, g *guest) fstabOf {
 	text, err := a.readFstab(ctx, g)
@@ -108,7 +157,11 @@ func (a *Agent) fstabNames(ctx context.Context, g *guest) fstabOf {
 		return fstabOf{}
 	}
 	names, byLabel := hooks.Parse(text).Names()
-	return fstabOf{names, !byLabel}
+	f := fstabOf{names: map[string]bool{}, known: !byLabel}
+	for _, n := range names {
+		f.names[n] = true
+	}
+	return f
 }
 
 // subject is a volume as the policy sees it.
@@ -117,7 +170,7 @@ func (a *Agent) subject(v *View, f facts, r *catalog.Record) policy.Subject {
 	s := policy.Subject{
 		ID: string(r.ID), Name: string(r.Name), Owner: r.Owner.String(), Pool: v.pool(r.LV).Name, State: policy.State(r.State),
 		Snapshot: r.Origin != "", Visible: r.Visible, Mounted: policy.Known(len(at) > 0), Places: len(at), Open: policy.Known(r.LV.Active && r.LV.Open),
-		Lease: r.Lease, Forever: r.Forever, Deleted: r.Deleted, Depended: policy.Known(v.dependedOn(r.LV)),
+		Lease: r.Lease, Forever: r.Forever, Deleted: r.Deleted, Depended: policy.Known(f.depended[string(r.LV.VG)+"/"+string(r.LV.Name)]),
 	}
 	if size, ok := a.frees(r.ID); ok {
 		s.Exclusive, s.ExclusiveKnown = size, true
@@ -128,9 +181,7 @@ func (a *Agent) subject(v *View, f facts, r *catalog.Record) policy.Subject {
 		s.OwnerHost = true
 		s.OwnerGone, s.OwnerStopped, s.InFstab = policy.No, policy.No, policy.No
 	case running:
-		s.OwnerGone, s.OwnerStopped, s.InFstab = policy.No, policy.No, policy.Known(slices.ContainsFunc(fstab.names, func(n string) bool {
-			return n == string(r.Name) || n == r.Owner.Name+"/"+string(r.Name)
-		}))
+		s.OwnerGone, s.OwnerStopped, s.InFstab = policy.No, policy.No, policy.Known(fstab.namesVolume(r))
 		if !fstab.known && s.InFstab != policy.Yes {
 			s.InFstab = policy.Unknown
 		}
@@ -140,18 +191,26 @@ func (a *Agent) subject(v *View, f facts, r *catalog.Record) policy.Subject {
 	return s
 }
 
-// dependedOn says whether other volumes read through to this one.
-func (v *View) dependedOn(vol lvm.Volume) bool {
-	for _, g := range v.Groups {
-		if g.Name == vol.VG {
-			return len(g.Dependents(vol.Name)) > 0
-		}
-	}
-	return true // not known
-}
-
 func (a *Agent) expiry(v *View, r *catalog.Record) policy.Expiry {
 	return a.config().Rules(v.pool(r.LV).Name, r.Owner.Name, string(r.Name)).Expiry
+}
+
+// used notes that a volume was used a moment ago, which the next look may not see any more.
+func (a *Agent) used(v *View, r *catalog.Record) {
+	s := policy.Subject{ID: string(r.ID), Owner: r.Owner.String(), State: policy.StateLive, Snapshot: true, Mounted: policy.Yes, Lease: r.Lease, Forever: r.Forever}
+	a.past.with(func(h *history.History) {
+		h.Ages[string(r.ID)] = a.expiry(v, r).Observe(h.Ages[string(r.ID)], s, 0, a.opts.Now())
+	})
+}
+
+// look notes what a volume is now, without any time that passed: what is foretold from here on is what happens.
+func (a *Agent) look(v *View, f facts, r *catalog.Record) (e policy.Expiry, s policy.Subject, age policy.Age) {
+	e, s = a.expiry(v, r), a.subject(v, f, r)
+	a.past.with(func(h *history.History) {
+		age = e.Observe(h.Ages[string(r.ID)], s, 0, a.opts.Now())
+		h.Ages[string(r.ID)] = age
+	})
+	return e, s, age
 }
 
 // tend lets every volume age by step of running time, and does what the policy says comes of it.
@@ -160,7 +219,8 @@ func (a *Agent) tend(ctx context.Context, step time.Duration) {
 	if err != nil {
 		return // the next report tells of it; time that was not observed does not count
 	}
-	f := a.gather(ctx)
+	a.sample(v, step)
+	f := a.gather(ctx, v)
 	now := a.opts.Now()
 	verdicts := map[catalog.ID]verdict{}
 	var due []*catalog.Record
@@ -185,12 +245,11 @@ func (a *Agent) tend(ctx context.Context, step time.Duration) {
 	for _, p := range a.config().Pools {
 		a.relieve(ctx, p)
 	}
+	a.trimDue(ctx, v, f, step)
 	a.remindAll()
-	a.past.with(func(h *history.History) {
-		if err := h.Save(a.past.path); err != nil {
-			a.log.Warn("cannot keep what was observed", "error", err)
-		}
-	})
+	if err := a.past.save(); err != nil {
+		a.log.Warn("cannot keep what was observed", "error", err)
+	}
 }
 
 // carryOut does what a verdict says. What changed meanwhile is left alone: it is looked at again a minute later.
@@ -205,17 +264,17 @@ func (a *Agent) carryOut(ctx context.Context, v *View, r *catalog.Record, d verd
 			a.past.verdicts[r.ID] = d
 		})
 		a.tell(change{what: api.EventExpiring, was: r, now: r, view: v})
-		a.news(plainNews, name+" is unused, and goes to the trash in "+policy.FormatSpan(d.Wait), d.Reasons...)
+		a.news(ctx, plainNews, v.pool(r.LV).Name, name+" is unused, and goes to the trash in "+policy.FormatSpan(d.Wait), d.Reasons...)
 		return
 	case policy.Trash:
 		err = a.expire(ctx, r)
 		if err == nil {
-			a.news(plainNews, name+" went to the trash: it was not used", d.Reasons...)
+			a.news(ctx, plainNews, v.pool(r.LV).Name, name+" went to the trash: it was not used", d.Reasons...)
 		}
 	case policy.Purge:
 		err = a.discard(ctx, r, stillTrash(r))
 		if err == nil {
-			a.news(plainNews, name+" was purged: it has been in the trash long enough", d.Reasons...)
+			a.news(ctx, plainNews, v.pool(r.LV).Name, name+" was purged: it has been in the trash long enough", d.Reasons...)
 		}
 	}
 	if err != nil {
@@ -232,25 +291,37 @@ func stillTrash(r *catalog.Record) func(*catalog.Record) bool {
 	}
 }
 
-// expire moves a volume to the trash that nobody uses, and lets its device go.
+// expire moves a volume to the trash that nobody uses. First its device goes, which LVM refuses while anybody has it open: what no list of
+// mounts shows is found so as well.
 func (a *Agent) expire(ctx context.Context, r *catalog.Record) error {
 	defer a.raw.block(r.ID)()
 	if err := a.settle(ctx, r.ID); err != nil {
 		return err
 	}
-	_, err := a.retag(ctx, r, r.LV.Active, func(to *catalog.Record, _ *View) error {
-		if to.State != catalog.Live || to.Visible || !to.Lease.Equal(r.Lease) || to.Forever || len(placesOf(a.places(), to.LV)) > 0 {
-			return api.Errorf(api.Busy, "it is used or wanted again")
+	return a.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
+		now, err := v.same(r)
+		if err != nil {
+			return nil, err
 		}
+		if now.State != catalog.Live || now.Visible || !now.Lease.Equal(r.Lease) || now.Forever || a.raw.others(r.ID) || len(placesOf(a.places(), now.LV)) > 0 {
+			return nil, api.Errorf(api.Busy, "it is used or wanted again")
+		}
+		if err := w.Deactivate(ctx, r.LV.Name); err != nil {
+			return nil, err
+		}
+		to := *now
 		to.State, to.Deleted = catalog.Trash, a.opts.Now()
-		return nil
+		add, del := now.Changes(&to)
+		if err := w.Retag(ctx, r.LV.Name, add, del); err != nil {
+			return nil, err
+		}
+		return changed(r.LV.Name, func(v *lvm.Volume) { v.Tags, v.Active, v.Major, v.Minor = to.Tags(), false, 0, 0 }), nil
 	})
-	return err
 }
 
 // relieve purges the oldest of a pool's trash before its time when the pool is too full and cannot grow.
 func (a *Agent) relieve(ctx context.Context, p policy.Pool) {
-	v, err := a.store.current(ctx, workAge)
+	v, err := a.store.current(ctx, 0) // what was purged a moment ago has made room
 	if err != nil {
 		return
 	}
@@ -258,14 +329,14 @@ func (a *Agent) relieve(ctx context.Context, p policy.Pool) {
 	if need <= 0 {
 		return
 	}
-	f, now := a.gather(ctx), a.opts.Now()
+	f, now := a.gather(ctx, v), a.opts.Now()
 	for _, t := range policy.Pressure(a.trash(v, f, p), need, now) {
 		r := v.Catalog.ByID(catalog.ID(t.Subject.ID))
 		if err := a.discard(ctx, r, stillTrash(r)); err != nil {
 			a.log.Warn("cannot make room in a pool", "pool", p.Name, "volume", r.LV.Name, "error", err)
 			continue
 		}
-		a.news(warningNews, v.Catalog.Shown(a.admin(), r)+" was purged before its time, because pool "+p.Name+" is too full")
+		a.news(ctx, warningNews, p.Name, v.Catalog.Shown(a.admin(), r)+" was purged before its time, because pool "+p.Name+" is too full")
 	}
 }
 
@@ -306,17 +377,18 @@ func growthState(v *View, p policy.Pool, size lvm.Size, percent float64, known b
 
 // ageing is the goroutine that tends the volumes. Time is measured by a clock that nobody can set.
 func (a *Agent) ageing(ctx context.Context) {
-	tick := time.NewTicker(tendEvery)
+	tick := time.NewTicker(tendLeast)
 	defer tick.Stop()
 	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			now := time.Now()
-			a.tend(ctx, now.Sub(last)) // monotonic
-			last = now
+		case now := <-tick.C: // monotonic
+			if step := now.Sub(last); step >= a.tendPeriod() {
+				a.tend(ctx, step)
+				last = now
+			}
 		}
 	}
 }

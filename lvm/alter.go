@@ -246,6 +246,9 @@ func (w *writer) ExtendPool(ctx context.Context, pool Name, data, metadata Size)
 	if err := w.check(pool); err != nil {
 		return err
 	}
+	if metadata > MaxPoolMetadata {
+		return fmt.Errorf("cannot extend pool %s/%s: %s of metadata: %w", w.vg, pool, metadata, ErrBadSize)
+	}
 	g, err := w.Report(ctx)
 	if err != nil {
 		return fmt.Errorf("cannot extend pool %s/%s: %w", w.vg, pool, err)
@@ -253,6 +256,15 @@ func (w *writer) ExtendPool(ctx context.Context, pool Name, data, metadata Size)
 	p, ok := g.Pool(pool)
 	if !ok {
 		return fmt.Errorf("cannot extend pool %s/%s: %w", w.vg, pool, ErrNoPool)
+	}
+	// When LVM finds no room for the data, it has extended the metadata already.
+	// Metadata alone is better extended without its spare than not at all.
+	need := g.ExtendCost(pool, data, metadata)
+	if data <= p.Size {
+		need = metadata - p.MetadataSize
+	}
+	if g.Free < need {
+		return fmt.Errorf("cannot extend pool %s/%s: %s needed, %s free: %w", w.vg, pool, need, g.Free, ErrNoSpace)
 	}
 	// Metadata first: data cannot be mapped without it.
 	for _, part := range []struct {

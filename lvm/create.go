@@ -100,11 +100,17 @@ func (w *writer) afterCreate(ctx context.Context, g Group, failure *run.Error, n
 	if _, ok := g.Pool(name); ok {
 		return ErrExists
 	}
+	if strings.Contains(failure.Stderr, reachedThreshold) { // it may have grown since
+		return ErrPoolFull
+	}
 	if p, ok := g.Pool(pool); ok && w.host.full(ctx, p) {
 		return ErrPoolFull
 	}
 	return errFailed
 }
+
+// reachedThreshold is how LVM says that it makes no new volumes in a pool that it would grow (lib/metadata/thin_manip.c of lvm2).
+const reachedThreshold = "reached threshold"
 
 // full says whether a pool takes no new volumes: LVM refuses them above the
 // threshold at which it would grow the pool (pool_below_threshold in lvm2
@@ -118,7 +124,11 @@ func (h *Host) full(ctx context.Context, p Pool) bool {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterFailure)
 	defer cancel()
-	out, err := h.read(ctx, "lvmconfig", "--typeconfig", "full", "activation/thin_pool_autoextend_threshold")
+	args := []string{"--typeconfig", "full"}
+	if p.Profile != "" {
+		args = append(args, "--metadataprofile", p.Profile)
+	}
+	out, err := h.read(ctx, "lvmconfig", append(args, "activation/thin_pool_autoextend_threshold")...)
 	if err != nil {
 		return false
 	}

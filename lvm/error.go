@@ -22,6 +22,13 @@ var (
 	ErrHoldsData    = errors.New("holds data")
 	ErrClosedWriter = errors.New("writer used after its end")
 
+	// ErrForeignProfile means a pool that carries a metadata profile of somebody
+	// else's.
+	ErrForeignProfile = errors.New("has another metadata profile")
+
+	// ErrNotMonitored means that dmeventd does not watch a pool.
+	ErrNotMonitored = errors.New("not monitored by dmeventd")
+
 	// ErrUnknown means that a change failed or was given up, and that reading
 	// the group again failed too: whether it took place is not known.
 	ErrUnknown = errors.New("outcome not known")

@@ -29,6 +29,7 @@ type Pool struct {
 	Tags                          []Tag
 	Active                        bool
 	CheckNeeded                   bool
+	Profile                       string // LVM's metadata profile, empty for none; ours is a Fallback
 	Health                        string // empty when healthy, else LVM's lv_health_status
 }
 

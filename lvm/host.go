@@ -23,6 +23,10 @@ type Options struct {
 	// ConfigExtra is added to --config of every command.
 	ConfigExtra string
 
+	// ProfileDir is where LVM looks for metadata profiles, empty for
+	// DefaultProfileDir. Only files named lls-*.profile are written there.
+	ProfileDir string
+
 	// Managed says whether a volume is ours. If set, nothing that is not ours
 	// is changed, except by Adopt.
 	Managed func(Volume) bool

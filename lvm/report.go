@@ -19,7 +19,7 @@ var reportArgs = []string{
 	"--configreport", "vg", "-o", "vg_name,vg_uuid,vg_size,vg_free,vg_extent_size",
 	"--configreport", "lv", "-o", "lv_uuid,lv_name,lv_size,lv_metadata_size,lv_tags,lv_time,lv_layout,lv_role," +
 		"pool_lv,origin,origin_uuid,lv_when_full,lv_attr,lv_skip_activation,lv_active,lv_suspended," +
-		"lv_device_open,lv_kernel_major,lv_kernel_minor,data_percent,metadata_percent,lv_health_status,lv_check_needed",
+		"lv_device_open,lv_kernel_major,lv_kernel_minor,data_percent,metadata_percent,lv_health_status,lv_check_needed,lv_profile",
 	"--configreport", "seg", "-o", "lv_uuid,chunk_size,zero,thin_id",
 	"--configreport", "pv", "-o", "pv_name",
 	"--configreport", "pvseg", "-o", "pvseg_start",
@@ -169,6 +169,7 @@ func (f *fields) pool(vg VG, segment row) Pool {
 		Active:       f.flag("lv_active"),
 		CheckNeeded:  f.flag("lv_check_needed"),
 		Health:       f.row["lv_health_status"],
+		Profile:      f.row["lv_profile"],
 	}
 	data, dataKnown := f.percent("data_percent")
 	metadata, metadataKnown := f.percent("metadata_percent")

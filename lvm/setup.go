@@ -110,11 +110,10 @@ func zeroEnds(f *os.File) error {
 	return nil
 }
 
-// Limits of a thin pool's metadata (lvmthin(7)).
-const (
-	minPoolMetadata = 4 * MiB
-	maxPoolMetadata = 15*GiB + 829*MiB // 15.81 GiB
-)
+// MaxPoolMetadata is the most metadata that a thin pool can use (lvmthin(7)).
+const MaxPoolMetadata = 15*GiB + 829*MiB // 15.81 GiB
+
+const minPoolMetadata = 4 * MiB
 
 // DefaultChunkSize of a pool. A snapshot's first write copies a chunk and a new
 // chunk is zeroed, both of which cost the more the larger it is (measured: 4k
@@ -132,7 +131,7 @@ func DefaultChunkSize(pool Size) Size {
 // twice, since snapshots map their chunks once more.
 func DefaultMetadataSize(pool, chunk Size) Size {
 	need := pool / chunk * 128
-	return min(max(need.RoundUp(4*MiB), min(pool/32, 64*MiB).RoundUp(minPoolMetadata), minPoolMetadata), maxPoolMetadata)
+	return min(max(need.RoundUp(4*MiB), min(pool/32, 64*MiB).RoundUp(minPoolMetadata), minPoolMetadata), MaxPoolMetadata)
 }
 
 // CreatePool makes a thin pool that zeroes new chunks. What happens when it is

@@ -42,8 +42,18 @@ type Writer interface {
 	// what others depend on (*DependentsError) and what is in use (ErrOpen).
 	Remove(ctx context.Context, name Name) error
 
-	// ExtendPool grows a pool to these sizes; 0 leaves one as it is.
+	// ExtendPool grows a pool to these sizes; 0 leaves one as it is. ErrShrink
+	// when one of them is larger already, perhaps by dmeventd meanwhile. It takes
+	// ExtendCost of the group's free space, or, when that is not there,
+	// ErrNoSpace and nothing; only metadata grows without its spare.
 	ExtendPool(ctx context.Context, pool Name, data, metadata Size) error
+
+	// SetFallback has a pool grow by itself when nobody else sees to it, or with
+	// the zero value no longer. On an active pool it sees that dmeventd watches
+	// (ErrNotMonitored), so call it at each start. A new fallback reloads the
+	// pool's table, for which the pool is suspended for an instant.
+	// ErrForeignProfile when the pool has a profile that is not ours.
+	SetFallback(ctx context.Context, pool Name, f Fallback) error
 }
 
 // CreateThin describes a new thin volume.

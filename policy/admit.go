@@ -39,6 +39,7 @@ type Held struct {
 	Name            string
 	Size            int64
 	Snapshot, Trash bool
+	Ref             string // what to type to mean this one and no other; Name where it is empty
 }
 
 // Add counts one volume.
@@ -140,7 +141,7 @@ func (u Use) refuse(limit, allowed, why string, which func(Held) bool) *Refusal 
 	live, _ := u.largest(func(h Held) bool { return !h.Trash && which(h) })
 	switch {
 	case len(trash) > 0:
-		r.Hint = fmt.Sprintf("lls purge %s --yes frees %s for good; all that counts: lls list --all", trash[0].Name, freed(limit, trash[0]))
+		r.Hint = fmt.Sprintf("lls purge %s --yes frees %s for good; all that counts: lls list --all", cmp.Or(trash[0].Ref, trash[0].Name), freed(limit, trash[0]))
 	case len(live) > 0:
 		r.Hint = fmt.Sprintf("make room: lls delete NAME, then lls purge NAME --yes; the largest: %s", listed(live))
 	default:
@@ -225,5 +226,5 @@ func (s Step) of(size int64) int64 {
 
 // FormatPercent writes a percentage with one decimal at most, which is never rounded up: 95%, 89.9%.
 func FormatPercent(p float64) string {
-	return strconv.FormatFloat(math.Floor(p*10)/10, 'f', -1, 64) + "%"
+	return strconv.FormatFloat(math.Floor(p*10+1e-9)/10, 'f', -1, 64) + "%"
 }

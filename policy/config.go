@@ -59,8 +59,8 @@ func defaults() *Config {
 		Mail:              Mail{To: []string{"root"}, Sendmail: "/usr/sbin/sendmail", Every: 5 * time.Minute, Levels: []float64{80, 90, 95}},
 		general: settings{
 			limits: Limits{
-				Volumes: 500, Snapshots: 400, Size: 100 << 40, OperationsPerMinute: 240, SnapshotsPerMinute: 60,
-				DataPercent: 95, MetadataPercent: 90, Overcommit: 100,
+				Volumes: 500, Snapshots: 400, Size: 100 << 40, OperationsPerMinute: 600, SnapshotsPerMinute: 120,
+				DataPercent: 95, MetadataPercent: 90, Overcommit: 1000,
 			},
 			data:     Growth{Threshold: 80, Step: Step{Percent: 20}, Reserve: Step{Percent: 5}, CoolDown: 10 * time.Second},
 			metadata: Growth{Threshold: 70, Step: Step{Percent: 50}, Cap: 15 << 30, CoolDown: 10 * time.Second},

@@ -50,7 +50,6 @@ type Subject struct {
 	State    State
 	Snapshot bool // of another volume; nothing else expires
 	Visible  bool // a dataset
-	ReadOnly bool // for LVM: somebody wanted it to stay as it is
 
 	Mounted      Fact // anywhere, in any container or on the host
 	Places       int  // in how many containers, when that is known
@@ -101,7 +100,7 @@ func (s Subject) counting() Counting {
 	switch {
 	case s.Mounted == Yes || s.Open == Yes || s.Visible || !s.Snapshot || s.OwnerGone == Yes || s.OwnerHost:
 		return CountingUse // whoever an orphan is given to, or who hides a dataset, has all the time from there on
-	case s.State != StateLive || s.ReadOnly, s.Mounted != No, s.Open != No, s.OwnerGone != No, s.Depended != No:
+	case s.State != StateLive, s.Mounted != No, s.Open != No, s.OwnerGone != No, s.Depended != No:
 		return CountingNothing
 	case s.InFstab == Yes || s.OwnerStopped == Yes:
 		return CountingIdle
@@ -174,9 +173,10 @@ func (age *Age) count(step time.Duration) {
 func (age Age) trash(s Subject, step time.Duration) Age {
 	age.restart()
 	age.Counting = CountingNothing
-	if deleted := unix(s.Deleted); deleted == 0 || deleted != age.Deleted {
+	switch deleted := unix(s.Deleted); {
+	case deleted == 0 || deleted != age.Deleted:
 		age.Deleted, age.Trash = deleted, 0
-	} else {
+	case s.Mounted == No && s.Open == No: // who still has it mounted keeps it, and has all the time from when he lets go
 		age.Trash = plus(age.Trash, step)
 	}
 	return age

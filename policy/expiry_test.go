@@ -47,7 +47,6 @@ func TestJudgeKeepsWhatAnythingSpeaksFor(t *testing.T) {
 		{"making", with(func(s *Subject) { s.State = StateMaking }), "still being made"},
 		{"dataset", with(func(s *Subject) { s.Visible = true }), "a dataset"},
 		{"no snapshot", with(func(s *Subject) { s.Snapshot = false }), "no snapshot"},
-		{"read-only", with(func(s *Subject) { s.ReadOnly = true }), "read-only"},
 		{"orphan", with(func(s *Subject) { s.OwnerGone = Yes }), "its container is gone"},
 		{"unknown owner", with(func(s *Subject) { s.OwnerGone = Unknown }), "not known whether its container still exists"},
 		{"mounted", with(func(s *Subject) { s.Mounted, s.Open, s.Places = Yes, Yes, 2 }), "mounted in 2 containers"},

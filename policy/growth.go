@@ -138,6 +138,9 @@ func (g Growth) most(s GrowthState, extent int64) (int64, Block) {
 	return most - most%extent, block
 }
 
+// Spared is how many bytes of a volume group that has so many are left free.
+func (g Growth) Spared(groupSize int64) int64 { return g.Reserve.inBytes(groupSize) }
+
 // inBytes is the step of something that is so large.
 func (s Step) inBytes(size int64) int64 {
 	if s.Bytes > 0 {

@@ -18,7 +18,6 @@ const (
 	holdMaking
 	holdVisible
 	holdNoSnapshot
-	holdReadOnly
 	holdPolicy
 	holdTrashPolicy
 	holdUndated
@@ -46,7 +45,6 @@ var holdWords = map[holdKind]struct{ words, change string }{
 	holdMaking:          {"it is still being made", ""},
 	holdVisible:         {"it is a dataset: what is visible never expires", "hiding it starts its time"},
 	holdNoSnapshot:      {"it is no snapshot, and nothing else expires", "deleting it"},
-	holdReadOnly:        {"it is read-only, so somebody wanted it to stay as it is", "deleting it"},
 	holdPolicy:          {"the policy lets no snapshot of this kind expire", "the policy in lls.toml"},
 	holdTrashPolicy:     {"the policy leaves the trash alone until somebody purges it", "the policy in lls.toml, or purging it"},
 	holdUndated:         {"it is not known when it was deleted", "purging it"},

@@ -68,7 +68,6 @@ func (s Subject) holds(age Age, now time.Time) (found []hold) {
 		add(s.Visible, holdVisible, Never)
 		add(!s.Snapshot, holdNoSnapshot, Never)
 		add(s.OwnerHost, holdHost, Never)
-		add(s.ReadOnly, holdReadOnly, Never)
 	case StateMaking:
 		add(true, holdMaking, Never)
 	default:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"time"
 )
 
 // rule is one [[rules]], or what a pool's own table sets.
@@ -35,6 +36,27 @@ func (c *Config) PoolRules(pool string) PoolRules {
 		Data: s.data, Metadata: s.metadata, Trim: s.trim,
 		DataPercent: s.limits.DataPercent, MetadataPercent: s.limits.MetadataPercent, Overcommit: s.limits.Overcommit,
 	}
+}
+
+// ShortestAge is the shortest time after which anything happens to any volume because of its age; Never when nothing does.
+func (c *Config) ShortestAge() time.Duration {
+	shortest := Never
+	look := func(e Expiry) {
+		for _, d := range []time.Duration{e.Unused, e.Notice, e.Trash, e.IdleMax} {
+			if d > 0 {
+				shortest = min(shortest, d)
+			}
+		}
+	}
+	look(c.general.expiry)
+	for _, r := range c.rules {
+		s := c.general
+		for _, set := range r.sets {
+			set(&s)
+		}
+		look(s.expiry)
+	}
+	return shortest
 }
 
 // settings are the general ones, and over them each rule that matches.

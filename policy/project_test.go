@@ -21,7 +21,7 @@ func anyCase(r *rand.Rand) (Expiry, Subject, Age) {
 		e = Expiry{Unused: pick(r, 0, span()), Notice: pick(r, 0, span()), Trash: pick(r, 0, span())}
 	}
 	s := Subject{ID: "id", Owner: "c#t", State: pick(r, StateLive, StateLive, StateTrash), Snapshot: r.IntN(20) > 0, Visible: r.IntN(20) == 0,
-		ReadOnly: r.IntN(30) == 0, Mounted: mostly(), Open: mostly(), OwnerGone: mostly(), Depended: mostly(),
+		Mounted: mostly(), Open: mostly(), OwnerGone: mostly(), Depended: mostly(),
 		InFstab: pick(r, No, No, Yes, mostly()), OwnerStopped: pick(r, No, No, Yes, mostly()), Forever: r.IntN(30) == 0}
 	if r.IntN(3) == 0 {
 		s.Lease = noon.Add(span() - 4*time.Hour)

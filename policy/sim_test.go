@@ -87,9 +87,12 @@ func (w *simWorld) events() {
 	for range r.IntN(3) {
 		v := w.volumes[r.IntN(len(w.volumes))]
 		if v.State == StateTrash {
-			if r.IntN(8) == 0 {
+			if r.IntN(8) == 0 && w.running { // undelete is the agent's to do, and it notes that somebody wants it
 				v.State, v.Deleted, v.told = StateLive, time.Time{}, -1
 				v.expect = nil
+				wanted := v.Subject
+				wanted.Mounted = Yes
+				w.ages[v.ID] = w.expiry(v.container).Observe(w.ages[v.ID], wanted, 0, w.now())
 			}
 			continue
 		}
@@ -159,7 +162,7 @@ func (w *simWorld) use(v *simVolume) {
 func (w *simWorld) restart() {
 	w.running, w.blind = true, true
 	w.untell()
-	if w.r.IntN(6) == 0 && w.skew == 0 {
+	if w.r.IntN(3) == 0 && w.skew == 0 {
 		w.counts["forgot"]++
 		w.ages = map[string]Age{}
 		for _, v := range w.volumes {

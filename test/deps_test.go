@@ -29,6 +29,7 @@ const (
 	dbus    = "github.com/godbus/dbus/v5"
 	dbusTo  = "github.com/godbus/dbus/v5/introspect"
 	uevents = "github.com/vishvananda/netlink/nl"
+	gomail  = "github.com/wneessen/go-mail"
 )
 
 // rooms says what each package may import besides Go's own packages: first packages of ours, without the module's name, then
@@ -53,15 +54,16 @@ func rooms() map[string][]string {
 		"agent/history":         {"policy"},
 		"agent/mount":           {"agent/filesystem", "agent/mount/inside", "internal/run", sys},
 		"agent/mount/inside":    {sys},
-		"agent/notify":          {"internal/run"},
+		"agent/notify":          {"internal/run", gomail},
+		"agent/thin":            {"internal/run", "lvm"},
 		"agent/setup":           {"agent/catalog", "internal/run", "lvm", "policy", sys},
-		"agent": {"agent/api", "agent/catalog", "agent/container", "agent/event", "agent/event/bus", "agent/filesystem", "agent/history", "agent/mount", "agent/notify", "hooks", "internal/run", "lvm",
+		"agent": {"agent/api", "agent/catalog", "agent/container", "agent/event", "agent/event/bus", "agent/filesystem", "agent/history", "agent/mount", "agent/notify", "agent/thin", "hooks", "internal/run", "lvm",
 			"policy", sys},
 		"cmd/lls":       {"agent/api", "agent/api/cli", "hooks"},
 		"cmd/lls-hook":  {"agent/api", "hooks", sys},
 		"cmd/lls-mount": {"agent/mount/inside"},
 		"cmd/lls-agent": {"agent", "agent/api", "agent/api/cli", "agent/catalog", "agent/container", "agent/event", "agent/event/bus", "agent/fdstore", "agent/filesystem",
-			"agent/mount", "agent/notify", "agent/setup", "internal/run", "lvm", "policy", sys},
+			"agent/mount", "agent/notify", "agent/setup", "agent/thin", "internal/run", "lvm", "policy", sys},
 		"test":         {},
 		"test/bench":   {},
 		"test/boot":    {"test/kit"},
@@ -69,6 +71,7 @@ func rooms() map[string][]string {
 		"test/fault":   {"test/kit"},
 		"test/hostile": {"test/kit"},
 		"test/kit":     {},
+		"test/policy":  {"test/kit"},
 		"test/lab":     {sys},
 		"test/suite":   {},
 	}

@@ -37,12 +37,15 @@ const (
 	PathDelete     = "/delete"         // POST NameRequest: Volume
 	PathUndelete   = "/undelete"       // POST UndeleteRequest: Volume
 	PathPurge      = "/purge"          // POST NameRequest: Volume
+	PathTrim       = "/trim"           // POST TrimRequest: []Trimmed
 	PathKeep       = "/keep"           // POST KeepRequest: Volume
+	PathRefresh    = "/refresh"        // POST NameRequest: Refreshed
 	PathExplain    = "/policy/explain" // GET ?name=: Explanation; sysadmin
 	PathDryRun     = "/policy/dry-run" // GET: []Prospect; sysadmin
 	PathGive       = "/give"           // POST GiveRequest: []Volume; sysadmin
 	PathRevoke     = "/revoke"         // POST RevokeRequest: Volume; sysadmin
 	PathReload     = "/reload"         // POST Empty: Empty; sysadmin
+	PathMailTest   = "/mail/test"      // POST Empty: Empty, when a mail server took a mail; sysadmin
 	PathHookStart  = "/hook/start"     // POST HookStart: HookAnswer; the LXC hook
 )
 
@@ -89,7 +92,9 @@ type Volume struct {
 	Pool       string     `json:"pool"`
 	FS         string     `json:"fs,omitempty"`
 	Size       int64      `json:"size"`
-	Used       *int64     `json:"used,omitempty"` // bytes mapped, shared ones included; absent while inactive
+	Used       *int64     `json:"used,omitempty"`     // bytes mapped, shared ones included; absent while inactive
+	Frees      *int64     `json:"frees,omitempty"`    // bytes that purging it gives back; only for its owner and the sysadmin, and only once it was read
+	FreesAt    *time.Time `json:"frees_at,omitempty"` // when that was so
 	Visibility string     `json:"visibility"`
 	Access     string     `json:"access"`
 	State      string     `json:"state"`
@@ -176,11 +181,23 @@ type SetRequest struct {
 	Name       string `json:"name"`
 	Visibility string `json:"visibility,omitempty"`
 	Access     string `json:"access,omitempty"`
+	GrowTo     string `json:"grow_to,omitempty"` // the size that it grows to by itself, or NoGrowth
 }
+
+// NoGrowth has a volume not grow by itself.
+const NoGrowth = "none"
 
 // NameRequest names one volume.
 type NameRequest struct {
 	Name string `json:"name"`
+}
+
+// Refreshed is a snapshot that was put in the place of another of the same name, and that other.
+type Refreshed struct {
+	Volume Volume `json:"volume"` // what its origin was at its Created
+	Old    Volume `json:"old"`    // in the trash
+	// Edits are the bytes that no volume but Old has; absent while that is not known.
+	Edits *int64 `json:"edits,omitempty"`
 }
 
 // RevokeRequest asks who has a volume's device open without a right to it. Force cuts them off.
@@ -193,6 +210,19 @@ type RevokeRequest struct {
 type KeepRequest struct {
 	Name string `json:"name"`
 	For  string `json:"for"`
+}
+
+// TrimRequest asks to give what deleted files used back to the pool. No name is every mounted volume that is the asker's own; the
+// sysadmin's are all.
+type TrimRequest struct {
+	Name string `json:"name,omitempty"`
+}
+
+// Trimmed is what became of a volume that was to be trimmed.
+type Trimmed struct {
+	Name     string `json:"name"`
+	Returned int64  `json:"returned"`          // bytes it maps less than before; the pool keeps what snapshots share with it
+	Problem  string `json:"problem,omitempty"` // why it was not trimmed, or not all of it
 }
 
 // Explanation is why a volume is kept or goes, what comes next, and what would change that.
@@ -267,17 +297,45 @@ type Usage struct {
 	Size         int64  `json:"size"` // sum of virtual sizes, trash included
 	SizeMax      int64  `json:"size_max,omitempty"`
 	Trash        int    `json:"trash"`
+	// Exclusive are the bytes that no other owner's volume maps, once they were read. Nothing new is made from the limit on.
+	Exclusive    *int64     `json:"exclusive,omitempty"`
+	ExclusiveMax int64      `json:"exclusive_max,omitempty"`
+	ExclusiveAt  *time.Time `json:"exclusive_at,omitempty"` // when that was so
 }
 
 // Status is the sysadmin's overview.
 type Status struct {
-	Version    string   `json:"version"`
-	Since      string   `json:"since"` // when the agent started, RFC 3339
-	Pools      []Pool   `json:"pools"`
-	Containers int      `json:"containers"` // running and served
-	Volumes    int      `json:"volumes"`
-	Trash      int      `json:"trash"`
-	Problems   []string `json:"problems,omitempty"`
+	Version    string      `json:"version"`
+	Since      string      `json:"since"` // when the agent started, RFC 3339
+	Pools      []Pool      `json:"pools"`
+	Containers int         `json:"containers"` // running and served
+	Volumes    int         `json:"volumes"`
+	Trash      int         `json:"trash"`
+	Problems   []string    `json:"problems,omitempty"`
+	Mail       *MailStatus `json:"mail,omitempty"`
+}
+
+// MailStatus is how mail to the sysadmin goes.
+type MailStatus struct {
+	To        []string   `json:"to"`               // nobody: no mail
+	Queued    int        `json:"queued"`           // pieces of news that no mail server has taken yet
+	Oldest    *time.Time `json:"oldest,omitempty"` // of them
+	LastSent  *time.Time `json:"last_sent,omitempty"`
+	LastError string     `json:"last_error,omitempty"` // of the last try; absent when that went well
+}
+
+// Writer is a volume, and how many bytes more it has mapped than some time ago, an hour at least while the agent runs.
+type Writer struct {
+	Name  string `json:"name"`
+	Bytes int64  `json:"bytes"`
+}
+
+// Outlook is when a part of a pool is full, at the present rate.
+type Outlook struct {
+	Text   string     `json:"text"`
+	Known  bool       `json:"known"`             // enough was seen to say
+	Rate   int64      `json:"rate"`              // bytes an hour
+	FullAt *time.Time `json:"full_at,omitempty"` // absent when it does not fill
 }
 
 // Pool is the state of one thin pool. Sizes are bytes.
@@ -290,6 +348,12 @@ type Pool struct {
 	Virtual         int64   `json:"virtual"` // sum of the volumes' sizes
 	GroupFree       int64   `json:"group_free"`
 	Problem         string  `json:"problem,omitempty"`
+
+	// These are in Status only.
+	MetadataSize     int64    `json:"metadata_size,omitempty"`
+	DataForecast     *Outlook `json:"data_forecast,omitempty"`
+	MetadataForecast *Outlook `json:"metadata_forecast,omitempty"`
+	Writers          []Writer `json:"writers,omitempty"` // who writes most
 }
 
 // Container is a container as the agent knows it.
@@ -309,11 +373,12 @@ type Container struct {
 // Values of [Event.What].
 const (
 	EventCreated   = "created"
-	EventChanged   = "changed" // its size, visibility, access or owner
+	EventChanged   = "changed" // its size, visibility, access, owner, lease or limit of growth
 	EventDeleted   = "deleted" // it went to the trash
 	EventUndeleted = "undeleted"
 	EventPurged    = "purged"   // it is gone for good, or no longer to be seen
 	EventExpiring  = "expiring" // nobody uses it, and it goes to the trash some time after
+	EventFull      = "full"     // it is to grow by itself, is nearly full, and cannot; only its owner hears of it
 	EventMounted   = "mounted"
 	EventUnmounted = "unmounted"
 )
@@ -325,5 +390,6 @@ type Event struct {
 	Name      string    `json:"name"` // as the asker types it
 	Owner     string    `json:"owner"`
 	Container string    `json:"container,omitempty"` // of a mount, as in [Mount]
+	Why       string    `json:"why,omitempty"`       // of EventFull
 	Path      string    `json:"path,omitempty"`
 }

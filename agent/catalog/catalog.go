@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -40,13 +41,32 @@ func New(groups []lvm.Group) *Catalog {
 		}
 	}
 	slices.SortFunc(c.Records, func(a, b *Record) int {
-		return strings.Compare(a.Owner.String()+"/"+string(a.LV.Name), b.Owner.String()+"/"+string(b.LV.Name))
+		return cmp.Or(strings.Compare(a.Owner.Name, b.Owner.Name), strings.Compare(a.Owner.Token, b.Owner.Token), strings.Compare(string(a.LV.Name), string(b.LV.Name)))
 	})
 	return c
 }
 
 // ByID finds a volume, in whatever state; nil when there is none.
 func (c *Catalog) ByID(id ID) *Record { return c.byID[id] }
+
+// Replacement is the volume that a refresh put in r's place, as long as that is there and r waits in the trash; else nil.
+func (c *Catalog) Replacement(r *Record) *Record {
+	next := c.byID[r.NextID]
+	if r.State != Trash || next == nil || next.State == Trash || next.Owner != r.Owner {
+		return nil
+	}
+	return next
+}
+
+// Replaced is the volume in the trash whose place id took; nil when there is none.
+func (c *Catalog) Replaced(id ID) *Record {
+	for _, r := range c.Records {
+		if r.State == Trash && r.NextID == id && id != "" {
+			return r
+		}
+	}
+	return nil
+}
 
 // Find resolves what asker typed, among the live volumes or, with trash, among the deleted ones (the latest wins). Those that
 // the asker may not know are not there. Errors are ErrNotFound and ErrAmbiguous.

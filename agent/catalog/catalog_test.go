@@ -230,3 +230,29 @@ func FuzzFromVolume(f *testing.F) {
 		}
 	})
 }
+
+func TestAPairOfARefreshLastsWhileOneIsInTheTrashAndTheOtherIsNot(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		state      State
+		next       Record
+		pair, both bool
+	}{
+		{"refreshed", Trash, Record{ID: "bbbbbbb", Owner: alice, State: Live}, true, true},
+		{"in the middle of it", Trash, Record{ID: "bbbbbbb", Owner: alice, State: Making}, true, true},
+		{"both in the trash", Trash, Record{ID: "bbbbbbb", Owner: alice, State: Trash, Deleted: time.Unix(2, 0)}, false, true},
+		{"the new one is gone", Trash, Record{ID: "ccccccc", Owner: alice, State: Live}, false, true},
+		{"the new one is given away", Trash, Record{ID: "bbbbbbb", Owner: bob, State: Live}, false, true},
+		{"the old one is back", Live, Record{ID: "bbbbbbb", Owner: alice, State: Live}, false, false},
+	} {
+		tt.next.Name, tt.next.Access = "mine", "ro"
+		c := catalogOf(Record{ID: "aaaaaaa", Name: "mine", Owner: alice, State: tt.state, Deleted: time.Unix(1, 0), Access: "ro", NextID: "bbbbbbb"}, tt.next)
+		old := c.ByID("aaaaaaa")
+		if next := c.Replacement(old); (next != nil) != tt.pair || next != nil && next.ID != "bbbbbbb" {
+			t.Errorf("%s: its replacement is %+v", tt.name, next)
+		}
+		if was := c.Replaced("bbbbbbb"); (was != nil) != tt.both || was != nil && was != old || c.Replaced("") != nil {
+			t.Errorf("%s: replaced is %+v", tt.name, was)
+		}
+	}
+}

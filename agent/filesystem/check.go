@@ -14,6 +14,12 @@ import (
 // ErrDamaged means a file system with mistakes that are not mended by themselves.
 var ErrDamaged = errors.New("the file system is damaged")
 
+// ErrDirtyLog means an xfs that was not unmounted cleanly: nobody can tell whether it is damaged before its log is replayed, by mounting it.
+var ErrDirtyLog = errors.New("the log of the file system has to be replayed")
+
+// dirtyLog is what xfs_repair -n says then, and goes on without the log (phase2.c of xfsprogs).
+const dirtyLog = "valuable metadata changes in a log"
+
 // checkDeadline bounds a check, which reads all metadata.
 const checkDeadline = 30 * time.Minute
 
@@ -33,10 +39,13 @@ func Check(ctx context.Context, r Runner, device string, t Type, readOnly bool) 
 	default:
 		return fmt.Errorf("cannot check the file system: %w: %q", ErrType, t)
 	}
-	_, err := r.Run(ctx, c)
+	out, err := r.Run(ctx, c)
 	var failed *run.Error
 	if err == nil || errors.As(err, &failed) && slices.Contains(good, failed.ExitStatus) {
 		return nil
+	}
+	if failed != nil && strings.Contains(string(out.Stdout)+failed.Stderr, dirtyLog) {
+		return fmt.Errorf("cannot use the file system: %w", ErrDirtyLog)
 	}
 	if failed != nil && failed.ExitStatus > 0 {
 		return fmt.Errorf("cannot use the file system: %w: %s", ErrDamaged, strings.TrimSpace(failed.Stderr))

@@ -27,6 +27,7 @@ type History struct {
 	Samples map[string][]policy.Sample `json:"samples"` // of pools, by name
 	Levels  map[string]float64         `json:"levels"`  // the level that was told of last, by pool and part
 	Mapped  map[string]int64           `json:"mapped"`  // bytes of volumes, by id, an hour or a day ago: for who writes most
+	Sizes   map[string]int64           `json:"sizes"`   // bytes, by pool and part, when they were last seen: what is larger then was grown by others
 }
 
 // Trim is when a volume was trimmed.
@@ -44,6 +45,9 @@ func New() *History {
 
 func (h *History) fill() {
 	h.Version = Version
+	if h.Sizes == nil {
+		h.Sizes = map[string]int64{}
+	}
 	if h.Mapped == nil {
 		h.Mapped = map[string]int64{}
 	}
@@ -88,12 +92,11 @@ func Load(path string) (*History, error) {
 	return h, nil
 }
 
-// Save writes the file anew, in one step: a crash leaves the old or the new.
-func (h *History) Save(path string) error {
-	data, err := json.Marshal(h)
-	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
+// Text is what a file holds.
+func (h *History) Text() ([]byte, error) { return json.Marshal(h) }
+
+// Save writes a file anew, in one step: a crash leaves the old or the new.
+func Save(path string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)

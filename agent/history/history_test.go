@@ -18,7 +18,11 @@ func TestWhatIsSavedIsRead(t *testing.T) {
 	h.Samples["main"] = []policy.Sample{{At: time.Unix(1, 0).UTC(), Run: "r", Observed: 1, Data: 2, Metadata: 3}}
 	h.Levels["main data"] = 80
 	h.Mapped["aaaaaaa"] = 4096
-	if err := h.Save(path); err != nil {
+	text, err := h.Text()
+	if err == nil {
+		err = Save(path, text)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	got, err := Load(path)

@@ -70,16 +70,28 @@ func OpenNodes(base, key string) (*Nodes, error) {
 func (n *Nodes) Set(want []Node) (changed bool, err error) {
 	n.set.Lock()
 	defer n.set.Unlock()
-	l, err := layOut(want)
-	if err != nil {
-		err = fmt.Errorf("cannot show some nodes: %w", err)
-	}
+	l, left := layOut(want)
 	n.tidy() // what lies there could have used up all there is
 	s := &setter{hosted: n.hosted}
 	s.all(l)
 	n.tidy()
-	return s.changed, errors.Join(err, s.err)
+	if left != nil || s.err != nil {
+		return s.changed, &SetError{LeftOut: left, Failed: s.err}
+	}
+	return s.changed, nil
 }
+
+// SetError is what a Set could not do.
+type SetError struct {
+	LeftOut error // nodes that could not be shown; they are not there
+	Failed  error // what could not be changed: something that should be gone may still be there
+}
+
+func (e *SetError) Error() string {
+	return fmt.Sprintf("cannot show all nodes: %v", errors.Join(e.LeftOut, e.Failed))
+}
+
+func (e *SetError) Unwrap() []error { return []error{e.LeftOut, e.Failed} }
 
 // tidy removes what was set aside, unless an injection is under way, which needs
 // its directory there.

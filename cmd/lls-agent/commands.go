@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
+	"time"
 
 	"lls/agent/api"
 	"lls/agent/api/cli"
@@ -53,6 +55,19 @@ func daemonCommands() []cli.Command {
 		},
 		config(), policyCommand(),
 		{
+			Name: "mail", Operands: "test", Min: 1, Max: 1, Short: "send a test mail now, and see what the mail server says",
+			Examples: []cli.Example{{Line: "mail test", Does: "to those that mail.to names"}},
+			Run: func(ctx context.Context, c *cli.Call) error {
+				if c.Operand(0) != "test" {
+					return api.Errorf(api.Malformed, "cannot mail: unknown word %q", c.Operand(0)).WithHint("for example: %s", c.Hint("mail", "test"))
+				}
+				if err := c.Post(ctx, api.PathMailTest, api.Empty{}, nil); err != nil {
+					return err
+				}
+				return c.Show(api.Empty{}, "the mail server took a test mail")
+			},
+		},
+		{
 			Name: "status", Max: 0, Short: "show pools, numbers and problems",
 			Examples: []cli.Example{{Line: "status", Does: "an overview"}},
 			Run:      status,
@@ -85,10 +100,51 @@ func status(ctx context.Context, c *cli.Call) error {
 	} else {
 		lines = append(lines, t.Lines()...)
 	}
+	for _, p := range s.Pools {
+		lines = append(lines, prospects(p)...)
+	}
+	lines = append(lines, mailLine(s.Mail, c.Now())...)
 	for _, p := range s.Problems {
 		lines = append(lines, "problem: "+p)
 	}
 	return c.Show(s, lines...)
+}
+
+// prospects are what is to come of a pool, and who writes most.
+func prospects(p api.Pool) []string {
+	var lines []string
+	if p.DataForecast != nil && p.MetadataForecast != nil {
+		lines = append(lines, "pool "+p.Name+": "+p.DataForecast.Text+"; "+p.MetadataForecast.Text)
+	}
+	var most []string
+	for _, w := range p.Writers {
+		most = append(most, w.Name+" "+cli.Size(w.Bytes))
+	}
+	if len(most) > 0 {
+		lines = append(lines, "pool "+p.Name+": most was written by "+strings.Join(most, ", "))
+	}
+	return lines
+}
+
+// mailLine is how mail goes, where there is something to know.
+func mailLine(m *api.MailStatus, now time.Time) []string {
+	switch {
+	case m == nil:
+		return nil
+	case len(m.To) == 0:
+		return []string{"mail: to nobody, as lls.toml says"}
+	}
+	line := "mail: to " + strings.Join(m.To, ", ")
+	if m.LastSent != nil {
+		line += ", last sent " + m.LastSent.In(now.Location()).Format("2006-01-02 15:04")
+	}
+	if m.Queued > 0 {
+		line += fmt.Sprintf(", %d waiting", m.Queued)
+	}
+	if m.LastError != "" {
+		line += "; the last try failed: " + m.LastError
+	}
+	return []string{line}
 }
 
 func percent(p float64) string { return strconv.FormatFloat(p, 'f', 1, 64) + "%" }

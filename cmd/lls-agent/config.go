@@ -48,14 +48,19 @@ func checkConfig(c *cli.Call) int {
 	case !ok:
 		return c.Report(api.Errorf(api.Malformed, "cannot check %s: %v", file, err).WithHint("give a file that can be read: %s", c.Hint("config", "check", "FILE")))
 	case c.Has("json"):
-		e := api.Errorf(api.Malformed, "cannot take %s: it has mistakes", file).WithHint("all keys are in /usr/share/doc/lls/lls.toml.example")
-		for _, p := range problems {
-			e.Problems = append(e.Problems, p.Error())
-		}
-		return c.Report(e)
+		return c.Report(mistakes("cannot take "+file, problems))
 	}
 	for _, p := range problems {
 		_, _ = fmt.Fprintln(c.Stderr, cli.Clean(p.Error()))
 	}
 	return api.Malformed.Exit()
+}
+
+// mistakes is an error with every mistake of a configuration; what says what cannot be done because of them.
+func mistakes(what string, problems policy.Problems) *api.Error {
+	e := api.Errorf(api.Malformed, "%s: it has mistakes", what).WithHint("all keys are in /usr/share/doc/lls/lls.toml.example")
+	for _, p := range problems {
+		e.Problems = append(e.Problems, p.Error())
+	}
+	return e
 }

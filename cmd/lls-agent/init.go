@@ -13,6 +13,7 @@ import (
 	"lls/agent/setup"
 	"lls/internal/run"
 	"lls/lvm"
+	"lls/policy"
 )
 
 // initDeadline bounds all of init.
@@ -111,6 +112,9 @@ func uses(r setup.Request) string {
 }
 
 func initError(err error, r setup.Request) *api.Error {
+	if problems, ok := errors.AsType[policy.Problems](err); ok {
+		return mistakes("cannot add the pool to "+configFile, problems)
+	}
 	switch {
 	case errors.Is(err, setup.ErrConfigured):
 		return api.Errorf(api.Exists, "%v", err).WithHint("see it: lls-agent status")

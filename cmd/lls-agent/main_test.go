@@ -1,11 +1,14 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"lls/agent/api"
 	"lls/agent/api/cli/clitest"
+	"lls/agent/setup"
+	"lls/policy"
 )
 
 func words(lines ...string) [][]string {
@@ -37,7 +40,10 @@ func answers() map[string]clitest.Answer {
 		"GET /usage":   {Result: []api.Usage{{Container: "web1", Pool: "main", Volumes: 1, SnapshotsMax: 5, Size: 100 * gib}}},
 		"GET /status": {Result: api.Status{
 			Version: "1.0", Since: "2026-11-22T11:00:00Z", Containers: 2, Volumes: 3, Trash: 1, Problems: []string{"the pool main is nearly full"},
-			Pools: []api.Pool{{Name: "main", LV: "vg/pool", Size: 500 * gib, DataPercent: 91.25, MetadataPercent: 3, Virtual: 900 * gib, Problem: "nearly full"}},
+			Pools: []api.Pool{{Name: "main", LV: "vg/pool", Size: 500 * gib, DataPercent: 91.25, MetadataPercent: 3, Virtual: 900 * gib, Problem: "nearly full",
+				MetadataSize: gib, DataForecast: &api.Outlook{Text: "at 2G/h data is full in 21h 52m", Known: true, Rate: 2 * gib}, MetadataForecast: &api.Outlook{Text: "metadata is not filling", Known: true},
+				Writers: []api.Writer{{Name: "web1/mine", Bytes: 3 * gib}}}},
+			Mail: &api.MailStatus{To: []string{"root"}, Queued: 2, Oldest: &created, LastError: "cannot send mail: connection refused"},
 		}},
 		"GET /containers": {Result: []api.Container{
 			{Name: "web1", LXCPath: "/var/lib/lxc", Token: "t1", State: "running", PID: 812, LLS: "ok", Mounts: 1, Fstab: []api.Replayed{
@@ -53,8 +59,10 @@ func answers() map[string]clitest.Answer {
 		"POST /mount":                          {Result: api.Mount{Container: api.HostOwner, Path: "/mnt"}},
 		"POST /umount":                         {Result: []api.Mount{{Volume: "web1/mine", Container: "web1", Path: "/data"}}},
 		"POST /delete":                         {Result: volume},
+		"POST /refresh":                        {Result: api.Refreshed{Volume: volume, Old: volume}},
 		"POST /give":                           {Result: []api.Volume{volume, volume}},
 		"POST /reload":                         {Result: api.Empty{}},
+		"POST /mail/test":                      {Result: api.Empty{}},
 		`POST /delete {"name":"busy"}`:         {Err: api.Errorf(api.Busy, "cannot delete busy: it is mounted")},
 		`POST /give {"from":"no","to":"web1"}`: {Err: api.Errorf(api.NotFound, "cannot give no: there is no such owner")},
 	}
@@ -71,10 +79,10 @@ func TestHelp(t *testing.T) {
 
 func TestCommands(t *testing.T) {
 	got := clitest.Terminal{}.Transcript(program(), clitest.Serve(t, answers()), words(
-		"status", "containers", "list", "info web1/mine", "usage", "usage web1", "reload", "reload --json", "status --json",
+		"status", "containers", "list", "info web1/mine", "usage", "usage web1", "reload", "reload --json", "status --json", "mail test", "mail", "mail x",
 		"create genomes --size 100G", "create x --size 1G --owner web1 --hidden", "snapshot genomes mine --owner web1",
 		"mount genomes mnt", "mount web1/mine /data/ --container web1", "mount web1/mine data --container web1",
-		"umount /data --container web1", "umount genomes", "delete web1/mine", "delete busy", "give web1 web2", "give no web1", "give web1",
+		"umount /data --container web1", "umount genomes", "delete web1/mine", "delete busy", "refresh web1/mine --yes", "give web1 web2", "give no web1", "give web1",
 		"create x --size 1G --visible", "nonsense", "give",
 	)...)
 	clitest.Golden(t, "testdata/commands.golden", got)
@@ -95,6 +103,13 @@ func TestARefusedReloadListsEveryMistake(t *testing.T) {
 	refused.Problems = []string{"/etc/lls/lls.toml:3: colour: no such key", "/etc/lls/lls.toml:9: limits.size: \"lots\" is no size"}
 	a := clitest.Serve(t, map[string]clitest.Answer{"POST /reload": {Err: refused}})
 	clitest.Golden(t, "testdata/reload.golden", clitest.Terminal{}.Transcript(program(), a, words("reload", "reload --json")...))
+}
+
+func TestInitTellsTheMistakesOfTheConfiguration(t *testing.T) {
+	err := initError(policy.Problems{{File: "f", Line: 3, Text: "x"}, {File: "f", Line: 9, Text: "y"}}, setup.Request{})
+	if err.Code != api.Malformed || !slices.Equal(err.Problems, []string{"f:3: x", "f:9: y"}) || err.Hint == "" {
+		t.Errorf("it says %+v", err)
+	}
 }
 
 func TestConfigCheckTakesTheExample(t *testing.T) {

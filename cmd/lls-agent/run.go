@@ -19,8 +19,11 @@ import (
 	"lls/agent/container"
 	"lls/agent/event/bus"
 	"lls/agent/fdstore"
+	"lls/agent/filesystem"
 	"lls/agent/mount"
+	"lls/agent/notify"
 	"lls/agent/setup"
+	"lls/agent/thin"
 	"lls/internal/run"
 	"lls/lvm"
 )
@@ -77,19 +80,27 @@ func daemon(ctx context.Context, config string, log *slog.Logger) error {
 	signal.Notify(reload, syscall.SIGHUP)
 
 	systemd := fdstore.New()
+	mounted := &filesystem.Mounted{}
 	runner := run.New()
 	watcher := bus.NewWatcher(bus.Options{Version: version, Log: log})
+	mail, err := notify.Open(notify.Options{Dir: stateDir + "/mail", Log: log, Run: runner}, notify.Config{}) // lls.toml is read later
+	if err != nil {
+		return err
+	}
 	a, err := agent.New(agent.Options{
 		Config: config, Client: clientFile, Trees: treesDir, Socket: api.AdminSocket, Version: version, History: stateDir + "/history.json",
 		SelfPID: os.Getpid(), Log: log, Now: time.Now,
 	}, agent.Parts{
 		LVM:        lvm.NewHost(runner, lvm.Options{BackupDir: backupDir, Managed: catalog.Managed}),
 		Mounts:     mount.New(runner, mount.Options{}),
-		Devices:    agent.HostDevices{Run: runner},
+		Devices:    agent.HostDevices{Run: runner, Mounted: mounted},
 		Containers: container.NewHost(),
 		Loops:      setup.Loops{Run: runner},
 		Bus:        bus.NewPublisher(bus.Options{Version: version, Log: log}),
+		Mailer:     mail,
 		Keeper:     systemd,
+		Meter:      thin.NewReader(runner, stateDir+"/thin"),
+		Trimmer:    mounted,
 		Sources:    sources(watcher),
 		Release:    watcher.Release,
 	})

@@ -42,6 +42,7 @@ func volumes() []api.Volume {
 		{
 			Name: "old", Owner: "web1", Kind: api.KindSnapshot, Origin: api.HiddenOrigin, Pool: "main", FS: "ext4", Size: gib + gib/2,
 			Visibility: api.Hidden, Access: api.AccessRO, State: api.StateTrash, Created: *day(1), Deleted: day(20), Expires: day(27), ID: "c4",
+			Frees: figure(gib / 2), FreesAt: day(21),
 		},
 		mine(),
 	}
@@ -52,6 +53,7 @@ func mine() api.Volume {
 		Name: "mine", Owner: "web1", Kind: api.KindSnapshot, Origin: "genomes", Pool: "main", FS: "ext4", Size: 2048 * gib, Used: figure(1700 * gib),
 		Visibility: api.Hidden, Access: api.AccessRO, State: api.StateLive, Created: *day(21), ID: "c3",
 		Mounts: []api.Mount{{Volume: "mine", Container: "web1", Path: "/data"}, {Volume: "mine", Container: "web1", Path: "/srv/x", ReadOnly: true}},
+		Frees:  figure(3*gib + gib/5), FreesAt: day(22),
 	}
 }
 
@@ -63,21 +65,26 @@ func answers() map[string]clitest.Answer {
 		{Line: 7, Volume: "mine", Path: "/loop", Problem: "cannot mount mine at /loop: its symbolic links cannot be followed"},
 	}
 	trash := volumes()[2]
+	retired := mine()
+	retired.ID, retired.State, retired.Mounts, retired.Deleted, retired.Expires = "b9", api.StateTrash, nil, day(22), day(29)
 	busy := api.Errorf(api.Busy, "cannot delete held: it is mounted")
 	busy.Holders = held.Holders
 	return map[string]clitest.Answer{
 		"GET /volumes":                      {Result: volumes()},
 		"GET /volume":                       {Result: held},
-		"GET /usage":                        {Result: []api.Usage{{Container: "web1", Pool: "main", Volumes: 3, VolumesMax: 10, Snapshots: 2, Size: 5 * gib, SizeMax: 100 * gib, Trash: 1}}},
+		"GET /usage":                        {Result: []api.Usage{{Container: "web1", Pool: "main", Volumes: 3, VolumesMax: 10, Snapshots: 2, Size: 5 * gib, SizeMax: 100 * gib, Trash: 1, Exclusive: figure(4 * gib), ExclusiveMax: 8 * gib, ExclusiveAt: day(22)}}},
 		"POST /create":                      {Result: api.Volume{Name: "scratch", FS: "ext4", Size: 100 * gib, Mounts: []api.Mount{{Container: "web1", Path: "/data"}}}, Progress: []string{"making the file system"}},
 		"POST /snapshot":                    {Result: api.Volume{Name: "mine", Origin: "genomes", Mounts: []api.Mount{{Container: "web1", Path: "/data"}}}},
 		"POST /mount":                       {Result: api.Mount{Volume: "mine", Container: "web1", Path: "/data", ReadOnly: true}},
 		"POST /umount":                      {Result: []api.Mount{{Volume: "mine", Container: "web1", Path: "/data"}, {Volume: "mine", Container: "web1", Path: "/srv/x"}}},
+		"POST /trim":                        {Result: []api.Trimmed{{Name: "mine", Returned: 3 * gib}, {Name: "new"}, {Name: "ice", Problem: "cannot trim ice: its file system does not answer"}}},
 		"POST /resize":                      {Result: api.Volume{Name: "mine", Size: 150 * gib}},
 		"POST /set":                         {Result: api.Volume{Name: "mine", Visibility: api.Visible, Access: api.AccessRW}},
 		"POST /delete":                      {Result: trash},
 		"POST /undelete":                    {Result: mine()},
 		"POST /purge":                       {Result: trash},
+		"POST /refresh":                     {Result: api.Refreshed{Volume: mine(), Old: retired, Edits: figure(300 << 20)}, Progress: []string{"taking the mounts away"}},
+		`POST /refresh {"name":"secretly"}`: {Result: api.Refreshed{Volume: api.Volume{Name: "secretly", Origin: api.HiddenOrigin, Created: *day(22)}}},
 		`POST /snapshot {"source":"quick"}`: {Result: api.Volume{Name: "quick-1122", ReadOnly: true}},
 		`POST /mount {"name":"twice","path":"/data"}`:      {Result: api.Mount{Path: "/data", Already: true}},
 		`POST /umount {"target":"idle"}`:                   {Result: []api.Mount{}},
@@ -111,6 +118,7 @@ func TestAnswersForPeople(t *testing.T) {
 		"umount mine", "umount /data/", "umount ./x", "umount .", "umount web2/build", "umount idle",
 		"resize mine +50G", "set mine --visibility visible --access rw",
 		"delete mine", "undelete mine", "undelete mine --as other", "purge mine --yes",
+		"refresh mine --yes", "refresh secretly --yes", "trim",
 	)...)
 	clitest.Golden(t, "testdata/people.golden", got)
 }
@@ -119,7 +127,7 @@ func TestAnswersInJSON(t *testing.T) {
 	a := clitest.Serve(t, answers())
 	got := clitest.Terminal{}.Transcript(program(), a, words(
 		"list --json", "info mine --json", "usage --json", "--json snapshot genomes mine", "umount --json mine", "delete --json mine held old",
-		"purge --json mine", "resize mine --json", "--json nonsense",
+		"purge --json mine", "refresh mine --yes --json", "resize mine --json", "--json nonsense",
 	)...)
 	clitest.Golden(t, "testdata/json.golden", got)
 }
@@ -128,7 +136,7 @@ func TestErrors(t *testing.T) {
 	lines := words(
 		"snapsot x", "ls", "LIST", "nothing-like-it", "--loud", "list --al", "list x", "create", "create x", "create x --size", "create x --size --fs",
 		"create x --size 1G --size 2G", "create x --size 1G --fss xfs", "list --all=yes", "snapshot -x", "snapshot -- -x", "resize x -5G", "resize x",
-		"set mine", "delete", "purge mine", "delete mine held gone old", "resize mine 1E", "info secret", "umount nowhere a",
+		"set mine", "delete", "purge mine", "refresh mine", "refresh a b", "refresh secret", "delete mine held gone old", "resize mine 1E", "info secret", "umount nowhere a",
 	)
 	lines = append(lines,
 		[]string{"info", "../../etc?a=1&b\r\n"}, []string{"undelete", "a b"}, []string{"create", "x", "--size", "10 G"}, []string{"snapshot", "a\xff"}, []string{"create", "x", "--size", "\x80"},
@@ -153,7 +161,9 @@ func TestTerminal(t *testing.T) {
 	a := clitest.Serve(t, answers())
 	got := clitest.Terminal{Width: 16}.Transcript(program(), a, words("create scratch --size 100G", "resize mine 1E")...) +
 		clitest.Terminal{Answer: "y\n"}.Transcript(program(), a, words("purge mine")...) +
-		clitest.Terminal{Answer: "n\n"}.Transcript(program(), a, words("purge mine")...)
+		clitest.Terminal{Answer: "n\n"}.Transcript(program(), a, words("purge mine")...) +
+		clitest.Terminal{Answer: "y\n"}.Transcript(program(), a, words("refresh mine")...) +
+		clitest.Terminal{Answer: "n\n"}.Transcript(program(), a, words("refresh mine")...)
 	clitest.Golden(t, "testdata/terminal.golden", got)
 }
 

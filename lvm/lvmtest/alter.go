@@ -225,7 +225,16 @@ func growsPool(k *check) {
 		}
 	}
 	k.want(k.write(func(w lvm.Writer) error { return w.ExtendPool(k.ctx, k.Pool, lvm.MiB, 0) }), lvm.ErrShrink)
-	k.want(k.write(func(w lvm.Writer) error { return w.ExtendPool(k.ctx, k.Pool, lvm.TiB, 0) }), lvm.ErrNoSpace)
+	free := k.group().Free
+	for _, c := range []struct{ data, metadata lvm.Size }{
+		{lvm.TiB, 0}, {lvm.TiB, metadata + 4*lvm.MiB}, {0, metadata + free + 4*lvm.MiB}, {size + free, metadata + 4*lvm.MiB},
+	} {
+		k.want(k.write(func(w lvm.Writer) error { return w.ExtendPool(k.ctx, k.Pool, c.data, c.metadata) }), lvm.ErrNoSpace)
+		if p := k.pool(); p.Size != size || p.MetadataSize != metadata || k.group().Free != free {
+			k.Errorf("pool is %+v after it could not grow to %+v", p, c)
+		}
+	}
+	k.want(k.write(func(w lvm.Writer) error { return w.ExtendPool(k.ctx, k.Pool, 0, 16*lvm.GiB) }), lvm.ErrBadSize)
 	k.want(k.write(func(w lvm.Writer) error { return w.ExtendPool(k.ctx, "nosuch", lvm.TiB, 0) }), lvm.ErrNoPool)
 }
 
@@ -315,6 +324,7 @@ func closesWriter(k *check) {
 		kept.SetReadOnly(k.ctx, "a", true),
 		kept.Remove(k.ctx, "a"),
 		kept.ExtendPool(k.ctx, k.Pool, lvm.GiB, 0),
+		kept.SetFallback(k.ctx, k.Pool, lvm.Fallback{Threshold: 80, Percent: 20}),
 	} {
 		k.want(err, lvm.ErrClosedWriter)
 	}

@@ -299,7 +299,7 @@ func (f *Fake) CreatePool(ctx context.Context, c lvm.CreatePool) error {
 			return fmt.Errorf("cannot create pool %s/%s: %w", c.VG, c.Name, err)
 		}
 		c.Size = c.Size.RoundUp(g.ExtentSize)
-		g.Free -= c.Size + 2*c.MetadataSize
+		g.Free -= c.Size + g.MetadataCost(c.Name, c.MetadataSize)
 		g.Pools = append(g.Pools, lvm.Pool{
 			VG: c.VG, Name: c.Name, UUID: f.uuid(), Size: c.Size, MetadataSize: c.MetadataSize, ChunkSize: c.ChunkSize,
 			Known: true, Zero: true, WhenFull: "queue", Tags: slices.Clone(c.Tags), Active: true,

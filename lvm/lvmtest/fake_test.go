@@ -11,7 +11,7 @@ func TestTheFakeKeepsTheContract(t *testing.T) {
 	Suite(t, func(t *testing.T) Env {
 		const vg, pool = lvm.VG("vg-0"), lvm.Name("pool")
 		f := NewFake(lvm.Options{Managed: Managed})
-		f.AddDevice("/dev/x", 2*lvm.GiB)
+		f.AddDevice("/dev/x", 8*lvm.GiB)
 		if err := f.CreateGroup(t.Context(), vg, "/dev/x", 0); err != nil {
 			t.Fatal(err)
 		}
@@ -27,6 +27,9 @@ func TestTheFakeKeepsTheContract(t *testing.T) {
 			Plain:    func(_ *testing.T, name lvm.Name) { f.AddPlain(vg, name, 8*lvm.MiB) },
 			Classic:  func(_ *testing.T, origin, name lvm.Name) { f.AddClassic(vg, origin, name) },
 			External: func(_ *testing.T, origin, name lvm.Name) { f.AddExternal(vg, pool, origin, name) },
+			Profile: func(_ *testing.T, name string) {
+				f.EditPool(vg, pool, func(p *lvm.Pool) { p.Profile = name })
+			},
 		}
 	})
 }

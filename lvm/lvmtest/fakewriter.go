@@ -95,12 +95,16 @@ func (w *fakeWriter) create(g *lvm.Group, tags []lvm.Tag, v lvm.Volume) error {
 		return err
 	}
 	p := pool(g, v.Pool)
+	full := 100.0
+	if p != nil && p.Fallback() != (lvm.Fallback{}) {
+		full = float64(p.Fallback().Threshold)
+	}
 	switch {
 	case p == nil:
 		return lvm.ErrNoPool
 	case volume(g, v.Name) != nil || pool(g, v.Name) != nil:
 		return lvm.ErrExists
-	case p.DataPercent >= 100 || p.MetadataPercent >= 100 || p.CheckNeeded:
+	case p.DataPercent >= full || p.MetadataPercent >= full || p.CheckNeeded:
 		return lvm.ErrPoolFull
 	}
 	v.Thin, v.SkipActivation = true, true
@@ -168,27 +172,35 @@ func (w *fakeWriter) Extend(ctx context.Context, name lvm.Name, size lvm.Size) e
 		if err != nil {
 			return err
 		}
-		more, err := growth(g, v.Size, size, !v.Thin)
-		if err == nil {
-			v.Size += more
+		if size == 0 {
+			return lvm.ErrBadSize
 		}
-		return err
+		more, err := growth(g, v.Size, size)
+		if err != nil {
+			return err
+		}
+		if !v.Thin {
+			if more > g.Free {
+				return lvm.ErrNoSpace
+			}
+			g.Free -= more
+		}
+		v.Size += more
+		return nil
 	})
 }
 
-// growth is how much is added, taken from the group's free space if asked to.
-func growth(g *lvm.Group, was, size lvm.Size, take bool) (lvm.Size, error) {
-	if size <= 0 || size > lvm.MaxSize {
+// growth is how much is added to come to a size, 0 for 0.
+func growth(g *lvm.Group, was, size lvm.Size) (lvm.Size, error) {
+	if size < 0 || size > lvm.MaxSize {
 		return 0, lvm.ErrBadSize
 	}
+	if size == 0 {
+		return 0, nil
+	}
 	more := size.RoundUp(g.ExtentSize) - was
-	switch {
-	case more < 0:
+	if more < 0 {
 		return 0, lvm.ErrShrink
-	case take && more > g.Free:
-		return 0, lvm.ErrNoSpace
-	case take:
-		g.Free -= more
 	}
 	return more, nil
 }
@@ -236,23 +248,51 @@ func (w *fakeWriter) Remove(ctx context.Context, name lvm.Name) error {
 func (w *fakeWriter) ExtendPool(ctx context.Context, name lvm.Name, data, metadata lvm.Size) error {
 	return w.do(ctx, "ExtendPool", []lvm.Name{name}, func(g *lvm.Group) error {
 		p := pool(g, name)
+		switch {
+		case p == nil:
+			return lvm.ErrNoPool
+		case metadata > lvm.MaxPoolMetadata:
+			return lvm.ErrBadSize
+		}
+		cost := g.ExtendCost(name, data, metadata)
+		moreData, err := growth(g, p.Size, data)
+		_, metadataErr := growth(g, p.MetadataSize, metadata)
+		if err := errors.Join(err, metadataErr); err != nil {
+			return err
+		}
+		moreMetadata := max(metadata, p.MetadataFor(data)).RoundUp(g.ExtentSize) - p.MetadataSize
+		if moreData == 0 { // then LVM does without what is missing for the spare
+			cost = max(moreMetadata, min(cost, g.Free))
+		}
+		if g.Free < cost {
+			return lvm.ErrNoSpace
+		}
+		g.Free -= cost
+		p.DataPercent *= float64(p.Size) / float64(p.Size+moreData)
+		p.MetadataPercent *= float64(p.MetadataSize) / float64(p.MetadataSize+moreMetadata)
+		p.Size, p.MetadataSize = p.Size+moreData, p.MetadataSize+moreMetadata
+		return nil
+	})
+}
+
+func (w *fakeWriter) SetFallback(ctx context.Context, name lvm.Name, fallback lvm.Fallback) error {
+	return w.do(ctx, "SetFallback", []lvm.Name{name}, func(g *lvm.Group) error {
+		off := fallback == lvm.Fallback{}
+		if err := fallback.Check(); !off && err != nil {
+			return err
+		}
+		p := pool(g, name)
 		if p == nil {
 			return lvm.ErrNoPool
 		}
-		for _, part := range []struct {
-			to      lvm.Size
-			size    *lvm.Size
-			percent *float64
-		}{{metadata, &p.MetadataSize, &p.MetadataPercent}, {data, &p.Size, &p.DataPercent}} {
-			if part.to == 0 {
-				continue
-			}
-			more, err := growth(g, *part.size, part.to, true)
-			if err != nil {
-				return err
-			}
-			*part.percent *= float64(*part.size) / float64(*part.size+more)
-			*part.size += more
+		ours := p.Fallback() != lvm.Fallback{}
+		switch {
+		case p.Profile != "" && !ours && !off:
+			return lvm.ErrForeignProfile
+		case !off:
+			p.Profile = fallback.Profile()
+		case ours:
+			p.Profile = ""
 		}
 		return nil
 	})

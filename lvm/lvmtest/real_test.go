@@ -88,6 +88,13 @@ func (r *real) env(t *testing.T) Env {
 			r.lvm(t, "lvchange", "-pr", path(origin))
 			r.lvm(t, "lvcreate", "-y", "-s", "--thinpool", string(pool), "-n", string(name), path(origin))
 		},
+		Profile: func(t *testing.T, name string) {
+			if name == "" {
+				r.lvm(t, "lvchange", "--detachprofile", path(pool))
+				return
+			}
+			r.lvm(t, "lvchange", "--metadataprofile", name, path(pool))
+		},
 	}
 }
 

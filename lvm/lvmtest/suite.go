@@ -32,7 +32,7 @@ const Mark = lvm.Tag("lls")
 func Managed(v lvm.Volume) bool { return v.HasTag(Mark) }
 
 // Env is where one case of the suite runs: a group with an empty pool of 512
-// MiB, at least 128 MiB of free space besides, and what others do there.
+// MiB, at least 5 GiB of free space besides, and what others do there.
 type Env struct {
 	Host Host
 	VG   lvm.VG
@@ -42,6 +42,7 @@ type Env struct {
 	Plain    func(t *testing.T, name lvm.Name)                  // makes a linear volume of 8 MiB
 	Classic  func(t *testing.T, origin, name lvm.Name)          // makes a classic snapshot of it
 	External func(t *testing.T, origin, name lvm.Name)          // makes a thin volume reading through to it
+	Profile  func(t *testing.T, name string)                    // attaches a metadata profile to the pool, or with no name detaches it
 }
 
 // Suite is the contract of package lvm. Each case gets an Env of its own.
@@ -68,6 +69,10 @@ func Suite(t *testing.T, newEnv func(t *testing.T) Env) {
 		{"never removes what a thin volume reads through to", externalDependent},
 		{"changes only what is managed", managed},
 		{"grows a pool", growsPool},
+		{"says what metadata costs", metadataCosts},
+		{"says what metadata data costs", dataCostsMetadata},
+		{"sets and takes away the fallback of a pool", fallback},
+		{"leaves a profile of somebody else's alone", foreignProfile},
 		{"tags a pool", tagsPool},
 		{"refuses to create a pool that exists or does not fit", refusesPool},
 		{"has one writer at a time, in order", oneWriter},

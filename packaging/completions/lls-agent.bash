@@ -20,6 +20,7 @@ _lls_agent() {
     umount:--container) return ;;
     set:--visibility) COMPREPLY=($(compgen -W "visible hidden" -- "$cur")); return ;;
     set:--access) COMPREPLY=($(compgen -W "rw ro none" -- "$cur")); return ;;
+    set:--grow-to) return ;;
     keep:--for) return ;;
     undelete:--as) return ;;
     esac
@@ -29,6 +30,7 @@ _lls_agent() {
     reload) words="--json --help" ;;
     config) words="--json --help" ;;
     policy) words="--json --help" ;;
+    mail) words="--json --help" ;;
     status) words="--json --help" ;;
     containers) words="--json --help" ;;
     list) words="--all --json --help" ;;
@@ -41,18 +43,20 @@ _lls_agent() {
     umount) words="--container --json --help" ;;
     replay) words="--json --help" ;;
     resize) words="--json --help" ;;
-    set) words="--visibility --access --json --help" ;;
+    set) words="--visibility --access --grow-to --json --help" ;;
+    trim) words="--json --help" ;;
     keep) words="--for --json --help" ;;
+    refresh) words="--yes --json --help" ;;
     delete) words="--json --help" ;;
     undelete) words="--as --json --help" ;;
     purge) words="--yes --json --help" ;;
     give) words="--json --help" ;;
     revoke) words="--force --json --help" ;;
-    "") words="init run reload config policy status containers list info usage watch create snapshot mount umount replay resize set keep delete undelete purge give revoke help --help --version" ;;
+    "") words="init run reload config policy mail status containers list info usage watch create snapshot mount umount replay resize set trim keep refresh delete undelete purge give revoke help --help --version" ;;
     esac
     if [[ $cur != -* ]]; then
         case $cmd in
-        info|snapshot|mount|umount|resize|set|keep|delete|undelete|purge|revoke)
+        info|snapshot|mount|umount|resize|set|keep|refresh|delete|undelete|purge|revoke)
             words=$(lls-agent list --all --json 2>/dev/null | sed -n 's/^    "name": "\([A-Za-z0-9_.+#/-]*\)",$/\1/p') ;;
         esac
     fi

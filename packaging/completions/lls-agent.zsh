@@ -15,6 +15,7 @@ _lls_agent() {
         'reload:have the daemon read its configuration again'
         'config:check a configuration without using it; the daemon need not run'
         'policy:see why a volume is kept or goes, and what would happen by itself'
+        'mail:send a test mail now, and see what the mail server says'
         'status:show pools, numbers and problems'
         'containers:show the containers and whether LLS works in them'
         'list:show every volume'
@@ -27,8 +28,10 @@ _lls_agent() {
         'umount:unmount a volume everywhere, or one directory'
         'replay:mount now what the container'\''s /etc/fstab has of volumes'
         'resize:grow a volume and its file system, mounted or not'
-        'set:say who sees a volume, and how others may mount it'
+        'set:say who sees a volume, how others may mount it, and how far it grows by itself'
+        'trim:give the space of deleted files back to the pool, of a mounted volume or of all'
         'keep:keep a volume for a time, whatever the policy says'
+        'refresh:put a new snapshot of its origin in a snapshot'\''s place, at the same mount points'
         'delete:move volumes to the trash'
         'undelete:bring a volume back from the trash'
         'purge:destroy a volume of the trash for ever'
@@ -66,6 +69,10 @@ _lls_agent() {
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' '*: :' ;;
     policy)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' '*: :' ;;
+    mail)
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' '*: :' ;;
@@ -138,12 +145,23 @@ _lls_agent() {
         _arguments \
             '--visibility[whether others see it, and may snapshot it]:WHO:(visible hidden)' \
             '--access[how others may mount it while it is visible]:HOW:(rw ro none)' \
+            '--grow-to[have it grow by itself, up to this size, when it fills; none - not any more]:MAX:' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
             '1:NAME:_lls_agent_volumes' '*: :' ;;
+    trim)
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' '*: :' ;;
     keep)
         _arguments \
             '--for[such as 12h or 7d; never - without an end; 0 - no longer]:TIME:' \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' \
+            '1:NAME:_lls_agent_volumes' '*: :' ;;
+    refresh)
+        _arguments \
+            '--yes[do not ask]' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
             '1:NAME:_lls_agent_volumes' '*: :' ;;

@@ -13,6 +13,7 @@ _lls() {
     snapshot:--mount) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     set:--visibility) COMPREPLY=($(compgen -W "visible hidden" -- "$cur")); return ;;
     set:--access) COMPREPLY=($(compgen -W "rw ro none" -- "$cur")); return ;;
+    set:--grow-to) return ;;
     keep:--for) return ;;
     undelete:--as) return ;;
     esac
@@ -27,16 +28,18 @@ _lls() {
     umount) words="--forget --json --help" ;;
     replay) words="--json --help" ;;
     resize) words="--json --help" ;;
-    set) words="--visibility --access --json --help" ;;
+    set) words="--visibility --access --grow-to --json --help" ;;
+    trim) words="--json --help" ;;
     keep) words="--for --json --help" ;;
+    refresh) words="--yes --json --help" ;;
     delete) words="--json --help" ;;
     undelete) words="--as --json --help" ;;
     purge) words="--yes --json --help" ;;
-    "") words="list info usage watch create snapshot mount umount replay resize set keep delete undelete purge help --help --version" ;;
+    "") words="list info usage watch create snapshot mount umount replay resize set trim keep refresh delete undelete purge help --help --version" ;;
     esac
     if [[ $cur != -* ]]; then
         case $cmd in
-        info|snapshot|mount|umount|resize|set|keep|delete|undelete|purge)
+        info|snapshot|mount|umount|resize|set|keep|refresh|delete|undelete|purge)
             words=$(lls list --all --json 2>/dev/null | sed -n 's/^    "name": "\([A-Za-z0-9_.+#/-]*\)",$/\1/p') ;;
         esac
     fi

@@ -20,6 +20,7 @@ var verbs = []struct {
 	{"set visibility", func(v string) []string { return []string{"set", v, "--visibility", "visible"} }},
 	{"set access", func(v string) []string { return []string{"set", v, "--access", "none"} }},
 	{"resize", func(v string) []string { return []string{"resize", v, "+64M"} }},
+	{"refresh", func(v string) []string { return []string{"refresh", v, "--yes"} }},
 	{"delete", func(v string) []string { return []string{"delete", v} }},
 	{"undelete", func(v string) []string { return []string{"undelete", v} }},
 	{"purge", func(v string) []string { return []string{"purge", v, "--yes"} }},

@@ -163,6 +163,31 @@ func TestQuotasHoldWhenFiftyAskAtOnce(t *testing.T) {
 	purgeAll(t, "more")
 }
 
+func TestRatesHoldWhenFiftyAskAtOnce(t *testing.T) {
+	scene(t)
+	kit.WithConfig(t, "\n[[rules]]\ncontainer = \"more\"\nlimits = { operations_per_minute = 20 }\n[[rules]]\ncontainer = \"pl*\"\nlimits = { snapshots_per_minute = 5 }\n")
+	var counts map[int]int
+	as(t, more, "many", "50", "set", "nothing", "--access", "rw").Want(t, 0).JSON(t, &counts)
+	if counts[10] != 20 || counts[13] != 30 {
+		t.Errorf("of 50 requests: %v, want 20 done (and told that there is no such volume) and the others 13", counts)
+	}
+	more.LLS(t, "set", "nothing", "--access", "rw").WantError(t, 13, "limits.operations_per_minute allows 20", "try again in ")
+	more.LLS(t, "list").Want(t, 0)
+	counts = nil
+	as(t, plain, "many", "50", "snapshot", dataset, "r{}").Want(t, 0).JSON(t, &counts)
+	n := 0
+	for _, v := range kit.LVs(t) {
+		if strings.HasPrefix(v.Tag("lls.o"), plain.Name+"#") {
+			n++
+		}
+	}
+	if counts[0] != 5 || counts[13] != 45 || n != 5 {
+		t.Errorf("of 50 snapshots: %v and %d volumes, want 5 done and the others 13", counts, n)
+	}
+	othersWork(t, "while two containers may not")
+	purgeAll(t, plain.Name)
+}
+
 // purgeAll takes away all that a container has.
 func purgeAll(t *testing.T, owner string) {
 	t.Helper()

@@ -43,6 +43,7 @@ var guestPackages = []string{
 	"lxc", "uidmap", "busybox-static", "apparmor",
 	"e2fsprogs", "xfsprogs", "fuse3", "attr", "acl",
 	"procps", "psmisc", "jq", "strace", "socat", "curl", "fio",
+	"postfix",
 }
 
 // masked units cost boot time and mean nothing in a guest that lives for one
@@ -53,7 +54,12 @@ var masked = []string{
 	"getty.target", "getty@tty1.service", "console-getty.service", "serial-getty@.service",
 	"systemd-pstore.service", "systemd-networkd-wait-online.service",
 	"ldconfig.service", "systemd-hwdb-update.service", "systemd-journal-catalog-update.service", "systemd-update-done.service",
+	"postfix-resolvconf.path", "postfix-resolvconf.service",
 }
+
+// asleep services start at boot on a machine of their own; here the tests that need one start it. A link to nothing masks the
+// dependency, not the service: systemd.unit(5).
+var asleep = []string{"postfix.service"}
 
 // The guest boots into lab.target, which comes after all of multi-user.target,
 // so that the command finds every service started, LLS's included.
@@ -115,7 +121,18 @@ exec /sbin/init "$@"
 	lxcNet = "USE_LXC_BRIDGE=\"false\"\n"
 	// 64 ranges of 65536 ids, one for each unprivileged container.
 	subordinateIDs = "root:100000:4194304\n"
-	machineID      = "6c61622d6c6c732d6c61622d6c6c7301\n"
+	// A mail server for this machine alone, as its package would set it up for "local only", with root's mail to root and not to
+	// an alias.
+	postfixMain = `compatibility_level = 3.6
+myhostname = lab
+mydestination = lab, localhost
+mynetworks = 127.0.0.0/8 [::1]/128
+inet_interfaces = loopback-only
+alias_maps =
+alias_database =
+biff = no
+`
+	machineID = "6c61622d6c6c732d6c61622d6c6c7301\n"
 )
 
 // fstab mounts the lab's and the caller's folder. bookworm's mount speaks the
@@ -143,6 +160,8 @@ func guestRecipe(b backendName, s suite) recipe {
 			"/etc/hostname":                                {0o644, "lab\n"},
 			"/etc/hosts":                                   {0o644, "127.0.0.1 localhost\n127.0.1.1 lab\n::1 localhost\n"},
 			"/etc/machine-id":                              {0o444, machineID},
+			"/etc/mailname":                                {0o644, "lab\n"},
+			"/etc/postfix/main.cf":                         {0o644, postfixMain},
 			"/etc/subuid":                                  {0o644, subordinateIDs},
 			"/etc/subgid":                                  {0o644, subordinateIDs},
 			"/etc/default/lxc-net":                         {0o644, lxcNet},
@@ -165,6 +184,9 @@ func guestRecipe(b backendName, s suite) recipe {
 	}
 	for _, unit := range masked {
 		r.Links["/etc/systemd/system/"+unit] = "/dev/null"
+	}
+	for _, unit := range asleep {
+		r.Links["/etc/systemd/system/multi-user.target.wants/"+unit] = "/dev/null"
 	}
 	if b == backendQEMU {
 		r.Packages = append(r.Packages, "linux-image-amd64", "initramfs-tools", "zstd")

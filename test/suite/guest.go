@@ -28,9 +28,12 @@ func allPrograms() []program {
 		{"boot", "./test/boot", ""},
 		{"hostile", "./test/hostile", ""},
 		{"fault", "./test/fault", ""},
+		{"policy", "./test/policy", ""},
 		{"filesystem", "./agent/filesystem", "layers"},
 		{"mount", "./agent/mount", "layers"},
 		{"event", "./agent/event", "event"},
+		{"notify", "./agent/notify", "layers"},
+		{"thin", "./agent/thin", "layers"},
 		{"lvm", "./lvm/lvmtest", "layers"},
 	}
 }
@@ -85,7 +88,7 @@ func kinds() []kind {
 		{"trixie", "uml", false, nil, ""},
 		{"trixie", "qemu", true, []string{"e2e"}, essence},
 		{"trixie", "qemu", true, []string{"boot"}, bootEssence},
-		{"bookworm", "uml", true, []string{"e2e", "boot", "lvm"}, ""},
+		{"bookworm", "uml", true, []string{"e2e", "boot", "notify", "thin", "lvm"}, ""},
 	}
 }
 

@@ -47,11 +47,21 @@ func host(ctx context.Context, all bool) int {
 		t.failed = append(t.failed, "build")
 		return t.report()
 	}
-	runGuests(ctx, t, guests(ctx, programs))
+	jobs := guests(ctx, programs)
+	if all {
+		jobs = append(jobs, monthJob(ctx))
+	}
+	runGuests(ctx, t, jobs)
 	if all {
 		_ = t.add(ctx, job{name: "demo", cmd: command(ctx, "make", "--no-print-directory", "demo")}) // it is counted
 	}
 	return t.report()
+}
+
+// monthJob is the whole simulated month, of which check has a few days: it does without the race detector.
+func monthJob(ctx context.Context) job {
+	cmd := command(ctx, "go", "test", "-count=1", "-v", "-timeout", testTimeout.String(), "-run", "^TestAMonthOfLife$", "./agent")
+	return job{name: "month", tests: true, cmd: cmd}
 }
 
 // report prints the last lines and gives the exit status.

@@ -57,6 +57,15 @@ func until(t *time.Time, now time.Time) string {
 	return "now"
 }
 
+// ago says how long ago a time was: "3d ago", "5h ago", "now".
+func ago(t, now time.Time) string {
+	then := now.Add(now.Sub(t))
+	if text, ok := strings.CutPrefix(until(&then, now), "in "); ok {
+		return text + " ago"
+	}
+	return "now"
+}
+
 // date writes a time as the clock that shows now would.
 func date(t, now time.Time) string { return t.In(now.Location()).Format("2006-01-02 15:04") }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,7 @@ type Fstab interface {
 func Volumes(side Side, fstab Fstab) []Command {
 	return []Command{
 		list(side), info(side), usageOf(side), watch(), create(side), snapshot(side), mount(side, fstab), umount(side, fstab), replay(side),
-		resize(), set(), keep(), remove(), undelete(), purge(),
+		resize(), set(), trim(side), keep(), refresh(), remove(), undelete(), purge(),
 	}
 }
 
@@ -163,30 +164,53 @@ func resize() Command {
 func set() Command {
 	return Command{
 		Name: "set", Operands: "NAME", Min: 1, Max: 1,
-		Short: "say who sees a volume, and how others may mount it",
+		Short: "say who sees a volume, how others may mount it, and how far it grows by itself",
 		Flags: []Flag{
 			{Name: "visibility", Value: "WHO", Values: []string{api.Visible, api.Hidden}, Help: "whether others see it, and may snapshot it"},
 			{Name: "access", Value: "HOW", Values: []string{api.AccessRW, api.AccessRO, api.AccessNone}, Help: "how others may mount it while it is visible"},
+			{Name: "grow-to", Value: "MAX", Help: "have it grow by itself, up to this size, when it fills; none: not any more"},
 		},
 		Examples: []Example{
 			{"set build --visibility visible", "others see it"},
 			{"set build --visibility hidden", "while it is under construction"},
 			{"set build --access ro", "others may mount it, read-only"},
+			{"set build --grow-to 500G", "it grows by itself while it is mounted"},
 		},
 		Run: func(ctx context.Context, c *Call) error {
-			if c.Flag("visibility") == "" && c.Flag("access") == "" {
+			if c.Flag("visibility") == "" && c.Flag("access") == "" && c.Flag("grow-to") == "" {
 				return api.Errorf(api.Malformed, "cannot set %s: nothing to change was given", c.Operand(0)).
 					WithHint("try: %s", c.Hint("set", c.Operand(0), "--visibility", api.Visible))
 			}
 			var v api.Volume
 			if err := c.Post(ctx, api.PathSet, api.SetRequest{
-				Name: c.Operand(0), Visibility: c.Flag("visibility"), Access: c.Flag("access"),
+				Name: c.Operand(0), Visibility: c.Flag("visibility"), Access: c.Flag("access"), GrowTo: c.Flag("grow-to"),
 			}, &v); err != nil {
 				return err
 			}
-			return c.Show(v, append([]string{v.Name + " is " + v.Visibility + " now" + others(v)}, Holders(v.Holders)...)...)
+			lines := []string{v.Name + " is " + v.Visibility + " now" + others(v)}
+			switch {
+			case c.Has("grow-to") && v.GrowTo == 0:
+				lines = append(lines, "it does not grow by itself")
+			case c.Has("grow-to"):
+				lines = append(lines, "it grows by itself, up to "+Size(v.GrowTo))
+			}
+			if others := usedBy(v); others != "" {
+				lines = append(lines, "mounted already in "+others+": there it stays as it is until it is unmounted")
+			}
+			return c.Show(v, append(lines, Holders(v.Holders)...)...)
 		},
 	}
+}
+
+// usedBy are those besides its owner who have it mounted.
+func usedBy(v api.Volume) string {
+	var others []string
+	for _, m := range v.Mounts {
+		if m.Container != v.Owner && !slices.Contains(others, m.Container) {
+			others = append(others, m.Container)
+		}
+	}
+	return strings.Join(others, ", ")
 }
 
 // others ends a sentence with what others may do with v.
@@ -231,7 +255,11 @@ func remove() Command {
 					if v.Expires != nil {
 						line += " until " + date(*v.Expires, c.Now())
 					}
-					_ = c.Show(nil, append([]string{line + "; to have it back: " + c.Hint("undelete", v.Name)}, Holders(v.Holders)...)...)
+					lines := []string{line + "; to have it back: " + c.Hint("undelete", v.Name)}
+					if others := usedBy(v); others != "" {
+						lines = append(lines, "  used by "+others+", where it stays mounted until it is unmounted there")
+					}
+					_ = c.Show(nil, append(lines, Holders(v.Holders)...)...)
 				}
 			}
 			if c.json {

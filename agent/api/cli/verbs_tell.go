@@ -34,14 +34,31 @@ func list(side Side) Command {
 			if len(volumes) == 0 {
 				return c.Show([]api.Volume{}, "there is no volume yet; to make one: "+c.Hint("create", "scratch", "--size", "10G"))
 			}
-			t := Table{Head: []string{"NAME", "KIND", "ORIGIN", "OWNER", ">SIZE", ">USED", "ACCESS", "MOUNTED", "EXPIRES"}}
+			t := Table{Head: []string{"NAME", "KIND", "ORIGIN", "OWNER", ">SIZE", ">USED", ">FREES", "ACCESS", "MOUNTED", "EXPIRES"}}
 			for _, v := range volumes {
-				t.Add(v.Name, kind(v), v.Origin, owner(v), Size(v.Size), sizeOrDash(v.Used), access(v),
+				t.Add(v.Name, kind(v), v.Origin, owner(v), Size(v.Size), sizeOrDash(v.Used), sizeOrDash(v.Frees), access(v),
 					strings.Join(places(side, v.Mounts), ","), until(v.Expires, c.Now()))
 			}
-			return c.Show(volumes, t.Lines()...)
+			return c.Show(volumes, append(t.Lines(), oldFrees(volumes, c.Now())...)...)
 		},
 	}
+}
+
+// freesOld is the age from which on a list says how old its FREES are.
+const freesOld = 10 * time.Minute
+
+// oldFrees is the footnote of a list whose FREES were not read just now.
+func oldFrees(volumes []api.Volume, now time.Time) []string {
+	var oldest time.Duration
+	for _, v := range volumes {
+		if v.FreesAt != nil {
+			oldest = max(oldest, now.Sub(*v.FreesAt))
+		}
+	}
+	if oldest <= freesOld {
+		return nil
+	}
+	return []string{"FREES, what a purge gives back, is as of " + ago(now.Add(-oldest), now)}
 }
 
 // byNearness puts the asker's own volumes first, then the host's, then those of others. A name of one word is the
@@ -134,6 +151,9 @@ func describe(v api.Volume, c *Call) []string {
 	add("file system", v.FS)
 	add("size", Size(v.Size))
 	add("used", sizeOrDash(v.Used))
+	if v.Frees != nil && v.FreesAt != nil {
+		add("frees", Size(*v.Frees)+" when purged, as of "+ago(*v.FreesAt, c.Now()))
+	}
 	add("visibility", v.Visibility)
 	add("access", v.Access)
 	if !v.Created.IsZero() {
@@ -200,10 +220,14 @@ func usageOf(side Side) Command {
 		if len(usage) == 0 {
 			return c.Show([]api.Usage{}, "nothing is used yet; to make a volume: "+c.Hint("create", "scratch", "--size", "10G"))
 		}
-		t := Table{Head: []string{"CONTAINER", "POOL", ">VOLUMES", ">SNAPSHOTS", ">SIZE", ">TRASH"}}
+		t := Table{Head: []string{"CONTAINER", "POOL", ">VOLUMES", ">SNAPSHOTS", ">SIZE", ">TRASH", ">EXCLUSIVE", "AS OF"}}
 		for _, u := range usage {
+			exclusive, at := "", ""
+			if u.Exclusive != nil && u.ExclusiveAt != nil {
+				exclusive, at = sizeOf(*u.Exclusive, u.ExclusiveMax), ago(*u.ExclusiveAt, c.Now())
+			}
 			t.Add(u.Container, u.Pool, of(u.Volumes, u.VolumesMax), of(u.Snapshots, u.SnapshotsMax),
-				sizeOf(u.Size, u.SizeMax), strconv.Itoa(u.Trash))
+				sizeOf(u.Size, u.SizeMax), strconv.Itoa(u.Trash), exclusive, at)
 		}
 		return c.Show(usage, t.Lines()...)
 	}
@@ -257,6 +281,8 @@ func happened(e api.Event, now time.Time) string {
 		line += " at " + e.Path + " in " + e.Container
 	case e.Container != "":
 		line += " in " + e.Container
+	case e.Why != "":
+		line += ": " + e.Why
 	}
 	return line
 }

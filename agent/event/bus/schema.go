@@ -87,6 +87,8 @@ const (
 	VolumeDeleted    Signal = "VolumeDeleted"
 	VolumeUndeleted  Signal = "VolumeUndeleted"
 	VolumePurged     Signal = "VolumePurged"
+	VolumeExpiring   Signal = "VolumeExpiring"
+	VolumeFull       Signal = "VolumeFull"
 	VolumeResized    Signal = "VolumeResized"
 	VolumeChanged    Signal = "VolumeChanged"
 	Mounted          Signal = "Mounted"
@@ -108,12 +110,14 @@ func signals() []signalDoc {
 		{VolumeDeleted, "A volume went to the trash."},
 		{VolumeUndeleted, "A volume came back from the trash."},
 		{VolumePurged, "A volume and its data are gone."},
+		{VolumeExpiring, "A volume is not used, and goes to the trash some time after."},
+		{VolumeFull, "A volume that is to grow by itself is nearly full, and cannot: detail why."},
 		{VolumeResized, "A volume grew."},
 		{VolumeChanged, "Its visibility, access, owner, name, lease or limit changed."},
 		{Mounted, "A volume was mounted: details container and path."},
 		{Unmounted, "A volume was unmounted: details container and path."},
 		{PoolWarned, "A pool needs the sysadmin: detail why."},
-		{PoolGrown, "A pool grew."},
+		{PoolGrown, "A pool grew: details part (data or metadata), size before and after, in bytes."},
 		{ContainerStarted, "A container started, and has been served."},
 		{ContainerStopped, "A container stopped."},
 	}

@@ -1,0 +1,262 @@
+package filesystem
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"lls/lvm"
+)
+
+// Errors of what is done with mounted file systems.
+var (
+	// ErrNotMounted means that nobody has the file system mounted: to look at it would be to mount it, which writes.
+	ErrNotMounted = errors.New("not mounted")
+
+	// ErrReadOnly means that the file system is mounted read-only.
+	ErrReadOnly = errors.New("mounted read-only")
+
+	// ErrNoDiscard means that the device takes no discards.
+	ErrNoDiscard = errors.New("the device discards nothing")
+)
+
+// Mounted looks at file systems that somebody has mounted, wherever that is: the same device mounted once more is the same file
+// system to the kernel. It never is the first to mount one, as far as that can be seen before. The zero value is ready; it is safe for concurrent use.
+//
+// While it is at work it holds the device, like a mount does: for an instant, and for a slice of Trim. A device that does not answer is
+// held until it does; until then each call for it gives ErrSlow at once.
+type Mounted struct {
+	mu    sync.Mutex
+	stuck map[string]bool
+}
+
+// Space is how full a file system is, in bytes. Free is what is left for users: ext4 may keep some for root, ours does not.
+type Space struct {
+	Size, Free lvm.Size
+}
+
+// Usage says how full a mounted file system is. It needs no room and no disk, and so is answered while the file system is frozen.
+func (m *Mounted) Usage(ctx context.Context, device string, t Type) (Space, error) {
+	var s Space
+	err := m.with(ctx, device, t, true, func(fd int) error {
+		var st unix.Statfs_t
+		if err := unix.Fstatfs(fd, &st); err != nil {
+			return err
+		}
+		s = Space{Size: lvm.Size(st.Blocks) * lvm.Size(st.Bsize), Free: lvm.Size(st.Bavail) * lvm.Size(st.Bsize)}
+		return nil
+	})
+	if err != nil {
+		return Space{}, fmt.Errorf("cannot see how full the file system is: %w", err)
+	}
+	return s, nil
+}
+
+// Trim is how a file system is trimmed: a slice at a time, so that others get their turn at the device.
+type Trim struct {
+	Slice lvm.Size      // bytes of the file system, 0 for DefaultSlice; xfs is cut at its allocation groups, of which one is the least
+	Pause time.Duration // after each slice but the last
+	// Patience is how long a slice may take before the device is given up: 0 is as long as the context lasts.
+	Patience time.Duration
+}
+
+// DefaultSlice is what one slice of Trim covers.
+const DefaultSlice = 4 * lvm.GiB
+
+// Trim gives what a mounted file system does not use back to the pool. It returns how much it told the device to discard, also when it
+// ended early; the pool gets back at most that: whole chunks that no snapshot shares and that it had at all. When ctx ends, the slice under
+// way goes on in the kernel. ext4 leaves out, until it is mounted anew, groups in which nothing was deleted since the last time.
+func (m *Mounted) Trim(ctx context.Context, device string, t Type, how Trim) (lvm.Size, error) {
+	done, err := m.trim(ctx, device, t, how)
+	if err != nil {
+		return done, fmt.Errorf("cannot trim the file system: %w", err)
+	}
+	return done, nil
+}
+
+func (m *Mounted) trim(ctx context.Context, device string, t Type, how Trim) (lvm.Size, error) {
+	if how.Slice <= 0 {
+		how.Slice = DefaultSlice
+	}
+	bytes, err := size(device)
+	if err != nil {
+		return 0, err
+	}
+	var all uint64
+	for start, step := uint64(0), uint64(0); ; start += step {
+		var did uint64
+		last := false
+		err := m.within(ctx, how.Patience, device, t, func(fd int) (err error) {
+			if step == 0 {
+				if step, err = slice(fd, t, uint64(how.Slice)); err != nil {
+					return err
+				}
+			}
+			did, last, err = trimSlice(fd, start, step)
+			return err
+		})
+		if err != nil { // a call that is stuck may still write to did
+			return lvm.Size(all), err
+		}
+		all += did
+		if last || start+step >= bytes {
+			return lvm.Size(all), nil
+		}
+		timer := time.NewTimer(how.Pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return lvm.Size(all), context.Cause(ctx)
+		}
+	}
+}
+
+// within is with, for no longer than patience.
+func (m *Mounted) within(ctx context.Context, patience time.Duration, device string, t Type, do func(fd int) error) error {
+	if patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
+	}
+	return m.with(ctx, device, t, false, do)
+}
+
+// slice is how much is trimmed at a time. Until Linux 6.10 or so xfs trims each free extent that touches the slice, all of it; no
+// extent is larger than an allocation group.
+func slice(fd int, t Type, want uint64) (uint64, error) {
+	if t != XFS {
+		return want, nil
+	}
+	var g xfsGeometry
+	if err := ioctl(fd, xfsIocFSGeometryV1, unsafe.Pointer(&g)); err != nil {
+		return 0, err
+	}
+	group := uint64(g.AGBlocks) * uint64(g.BlockSize)
+	if group == 0 {
+		return 0, errors.New("the file system has no allocation groups")
+	}
+	return max(1, want/group) * group, nil
+}
+
+// fitrim is FITRIM, _IOWR('X', 121, struct fstrim_range), of include/uapi/linux/fs.h.
+const fitrim = 0xc0185879
+
+// trimRange is struct fstrim_range.
+type trimRange struct{ Start, Len, MinLen uint64 }
+
+// trimSlice says how much was trimmed, and whether the file system ends before the slice begins.
+func trimSlice(fd int, start, length uint64) (did uint64, past bool, err error) {
+	r := trimRange{Start: start, Len: length}
+	switch err := ioctl(fd, fitrim, unsafe.Pointer(&r)); {
+	case err == nil:
+		return r.Len, false, nil
+	case errors.Is(err, unix.EINVAL) && start > 0: // a volume may be larger than what is on it
+		return 0, true, nil
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return 0, false, ErrNoDiscard
+	case errors.Is(err, unix.EROFS):
+		return 0, false, ErrReadOnly
+	default:
+		return 0, false, err
+	}
+}
+
+// with opens the root of a mounted file system for as long as a function runs, in another goroutine.
+func (m *Mounted) with(ctx context.Context, device string, t Type, readOnlyToo bool, do func(fd int) error) error {
+	if _, err := ParseType(string(t)); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	if m.stuck[device] {
+		m.mu.Unlock()
+		return ErrSlow
+	}
+	m.mu.Unlock()
+	finished := make(chan struct{})
+	err := await(ctx, func() error {
+		defer close(finished)
+		fd, mount, err := root(device, t, readOnlyToo)
+		if err != nil {
+			return err
+		}
+		defer mount.Close()
+		defer unix.Close(fd)
+		return do(fd)
+	}, func() {})
+	if errors.Is(err, ErrSlow) {
+		m.wait(device, finished)
+	}
+	return err
+}
+
+// wait keeps others from a device until a call is finished.
+func (m *Mounted) wait(device string, finished <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stuck == nil {
+		m.stuck = map[string]bool{}
+	}
+	m.stuck[device] = true
+	go func() { // owns the call until it ends
+		<-finished
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.stuck, device)
+	}()
+}
+
+// root opens a mounted file system.
+func root(device string, t Type, readOnlyToo bool) (int, *os.File, error) {
+	if err := mounted(device, t); err != nil {
+		return 0, nil, err
+	}
+	open := func(readOnly bool) (*os.File, error) {
+		return NewMount(string(t), append([]Option{{"source", device}}, Options(t, readOnly)...),
+			unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
+	}
+	mount, err := open(false)
+	if errors.Is(err, unix.EBUSY) && readOnlyToo {
+		mount, err = open(true)
+	}
+	if errors.Is(err, unix.EBUSY) {
+		err = fmt.Errorf("%w: %w", ErrReadOnly, err)
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	// The mount is no open file yet, and ioctls need one.
+	fd, err := unix.Openat(int(mount.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, nil, errors.Join(err, mount.Close())
+	}
+	return fd, mount, nil
+}
+
+// mounted says whether the kernel has a superblock of the device: then its type has a folder for it in sysfs.
+func mounted(device string, t Type) error {
+	var st unix.Stat_t
+	if err := unix.Stat(device, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: device, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return errors.New("not a block device")
+	}
+	link, err := os.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev)))
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join("/sys/fs", string(t), filepath.Base(link))); errors.Is(err, os.ErrNotExist) {
+		return ErrNotMounted
+	} else if err != nil {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,425 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"lls/agent/catalog"
+	"lls/agent/event"
+	"lls/agent/event/bus"
+	"lls/agent/history"
+	"lls/lvm"
+	"lls/policy"
+)
+
+// PoolFill is how much of a pool is in use, in its own blocks, as the kernel says.
+type PoolFill struct{ Data, DataBlocks, Metadata, MetadataBlocks int64 }
+
+func (f PoolFill) percent(part policy.Part) float64 {
+	if part == policy.PartMetadata {
+		return share(f.Metadata, f.MetadataBlocks)
+	}
+	return share(f.Data, f.DataBlocks)
+}
+
+func share(used, of int64) float64 {
+	if of <= 0 {
+		return 0
+	}
+	return float64(used) / float64(of) * 100
+}
+
+// Times of growing.
+const (
+	blockedEvery  = 10 * time.Second // how often something is looked at that is too full and cannot grow
+	untoldEvery   = time.Hour        // how often it is told that something cannot grow, while the reason stays
+	fillDeadline  = 5 * time.Second
+	rateOver      = 500 * time.Millisecond // two looks closer together give no rate
+	retryAtLeast  = 10 * time.Second       // after a growth that failed
+	poolDeviceEnd = "-tpool"               // of the name of a pool's device
+)
+
+// How fast, in bytes a second, something is expected to fill that does not: of a volume nothing tells when somebody begins to write, and
+// of a pool only when it is nearly full. So where little is left, it is looked at more often. A chunk of 64K takes 16 bytes of metadata,
+// and up to a block of 4K where a snapshot shares what is around it.
+const (
+	quietRate         = 64 << 20
+	quietMetadataRate = 256 << 10
+)
+
+func quiet(part policy.Part) float64 {
+	if part == policy.PartMetadata {
+		return quietMetadataRate
+	}
+	return quietRate
+}
+
+// growers keep a goroutine for each pool, which has it grow.
+type growers struct {
+	now func() time.Time // for the time that passes, not the wall clock's
+
+	mu   sync.Mutex
+	ctx  context.Context // nil until growing begins
+	all  map[string]*grower
+	whys map[string]string // why a part of a pool does not grow that should, by partKey
+}
+
+func newGrowers() *growers {
+	return &growers{now: time.Now, all: map[string]*grower{}, whys: map[string]string{}}
+}
+
+// grower has one pool grow. What is in it belongs to its goroutine, but for poke.
+type grower struct {
+	agent  *Agent
+	pool   string
+	poke   chan struct{} // has an element when somebody says that the pool should be looked at
+	stop   context.CancelFunc
+	parts  map[policy.Part]*growing
+	fresh  bool // nothing was looked at yet in this run of the agent
+	refall bool // the fallback is to be set whatever it is
+	blocks [2]int64
+	fell   string // the last trouble with the fallback
+}
+
+// growing is what is remembered of one part.
+type growing struct {
+	lookedAt time.Time
+	used     float64 // bytes, then
+	rate     float64 // bytes a second
+	grownAt  time.Time
+	failedAt time.Time
+	told     string // why it does not grow, as was told
+	toldAt   time.Time
+}
+
+// syncGrowers has a goroutine for each pool of the configuration, and none for others, and all of them look at once.
+func (a *Agent) syncGrowers(pools []policy.Pool) {
+	gs := a.growers
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	if gs.ctx == nil || gs.ctx.Err() != nil {
+		return
+	}
+	wanted := map[string]bool{}
+	for _, p := range pools {
+		wanted[p.Name] = true
+		if old := gs.all[p.Name]; old != nil {
+			old.stop() // a new one starts with what lls.toml says now
+		}
+		ctx, stop := context.WithCancel(gs.ctx)
+		g := newGrower(a, p.Name)
+		g.stop = stop
+		gs.all[p.Name] = g
+		a.work.Go(func() { g.run(ctx) })
+	}
+	for name, g := range gs.all {
+		if !wanted[name] {
+			g.stop()
+			delete(gs.all, name)
+		}
+	}
+}
+
+func newGrower(a *Agent, pool string) *grower {
+	return &grower{agent: a, pool: pool, poke: make(chan struct{}, 1), stop: func() {}, fresh: true, refall: true,
+		parts: map[policy.Part]*growing{policy.PartData: {}, policy.PartMetadata: {}}}
+}
+
+// startGrowing begins; what it starts ends with ctx.
+func (a *Agent) startGrowing(ctx context.Context) {
+	a.growers.mu.Lock()
+	a.growers.ctx = ctx
+	a.growers.mu.Unlock()
+	a.syncGrowers(a.config().Pools)
+	a.work.Go(func() { a.growVolumes(ctx) })
+}
+
+// poolEvent has the pools looked at that an event is about.
+func (a *Agent) poolEvent(e event.Event) {
+	name := ""
+	switch e := e.(type) {
+	case event.PoolChanged:
+		name = e.Name
+	case event.Resync:
+	default:
+		return
+	}
+	a.growers.mu.Lock()
+	defer a.growers.mu.Unlock()
+	for _, p := range a.config().Pools {
+		if g := a.growers.all[p.Name]; g != nil && (name == "" || name == lvm.DMName(lvm.VG(p.Group), lvm.Name(p.LV))+poolDeviceEnd) {
+			poke(g.poke)
+		}
+	}
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// run looks at the pool when it is poked, and as often as it fills.
+func (g *grower) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-g.poke:
+		case <-timer.C:
+		}
+		timer.Reset(g.step(ctx))
+	}
+}
+
+// step looks at the pool, does what is to be done, and says when to look again.
+func (g *grower) step(ctx context.Context) time.Duration {
+	a := g.agent
+	p, ok := a.config().Pool(g.pool)
+	if !ok || g.pool == "" {
+		return policy.PollMax
+	}
+	rules := a.config().PoolRules(p.Name)
+	if wait, enough := g.glance(ctx, p, rules); enough {
+		return wait
+	}
+	for range 3 { // a growth is followed by a look at what it made
+		v, err := a.store.current(ctx, 0)
+		if err != nil {
+			if ctx.Err() == nil {
+				a.log.Warn("cannot see how full a pool is", "pool", p.Name, "error", err)
+			}
+			return blockedEvery
+		}
+		lv, ok := findPool(v.Groups, p)
+		if !ok || !lv.HasTag(catalog.PoolTag(p.Name)) || !lv.Known {
+			return policy.PollMax
+		}
+		g.notice(ctx, p, lv)
+		wait, grew := g.tend(ctx, v, p, lv, rules)
+		if !grew {
+			g.setFallback(ctx, v, p, lv, rules)
+			return wait
+		}
+	}
+	return policy.PollMin
+}
+
+// glance asks the kernel how full the pool is, which costs the same however many volumes there are. enough is false when more has to be
+// known.
+func (g *grower) glance(ctx context.Context, p policy.Pool, rules policy.PoolRules) (wait time.Duration, enough bool) {
+	if g.fresh || g.refall {
+		return 0, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, fillDeadline)
+	defer cancel()
+	f, err := g.agent.devices.Fill(ctx, lvm.VG(p.Group), lvm.Name(p.LV))
+	if err != nil {
+		return 0, false
+	}
+	if blocks := [2]int64{f.DataBlocks, f.MetadataBlocks}; blocks != g.blocks { // somebody had it grow
+		g.blocks = blocks
+		return 0, false
+	}
+	wait = policy.PollMax
+	for part, rule := range map[policy.Part]policy.Growth{policy.PartData: rules.Data, policy.PartMetadata: rules.Metadata} {
+		percent := f.percent(part)
+		if rule.Threshold > 0 && percent >= rule.Threshold {
+			return 0, false
+		}
+		size := g.agent.past.size(p.Name, part)
+		wait = min(wait, g.parts[part].look(g.agent.growers.now(), size, percent, rule, quiet(part)))
+	}
+	for _, part := range []policy.Part{policy.PartMetadata, policy.PartData} {
+		g.agent.level(ctx, p, part, f.percent(part))
+		g.clear(p, part)
+	}
+	return wait, true
+}
+
+// look notes how full something is, and says when to look again if it fills by leastRate bytes a second, or as fast as it did.
+func (w *growing) look(now time.Time, size int64, percent float64, rule policy.Growth, leastRate float64) time.Duration {
+	used := float64(size) / 100 * percent
+	if d := now.Sub(w.lookedAt); w.lookedAt.IsZero() || d >= rateOver {
+		if !w.lookedAt.IsZero() {
+			w.rate = (used - w.used) / d.Seconds()
+		}
+		w.lookedAt, w.used = now, used
+	}
+	return policy.PollAfter(rule.Left(policy.GrowthState{Size: size, Percent: percent, PercentKnown: true}), max(w.rate, leastRate))
+}
+
+// size is how large a part of a pool was when it was last seen.
+func (p *past) size(pool string, part policy.Part) (n int64) {
+	p.with(func(h *history.History) { n = h.Sizes[partKey(pool, part)] })
+	return n
+}
+
+// seen notes how large a part is, and gives how large it was.
+func (p *past) seen(pool string, part policy.Part, size int64) (was int64) {
+	p.with(func(h *history.History) {
+		was = h.Sizes[partKey(pool, part)]
+		h.Sizes[partKey(pool, part)] = size
+	})
+	return was
+}
+
+// notice tells of growth that was not the agent's: LVM's own, while the agent was away or was slower, or somebody's by hand.
+func (g *grower) notice(ctx context.Context, p policy.Pool, lv lvm.Pool) {
+	a, when := g.agent, "not by the agent"
+	if g.fresh {
+		when = "while the agent was away"
+	}
+	g.fresh = false
+	who := "somebody did it by hand"
+	if f := lv.Fallback(); f != (lvm.Fallback{}) {
+		who = fmt.Sprintf("it was LVM's dmeventd, whose profile %s has the pool grow at %d%%, or somebody by hand", f.Profile(), f.Threshold)
+	}
+	changed := false
+	for part, size := range map[policy.Part]lvm.Size{policy.PartData: lv.Size, policy.PartMetadata: lv.MetadataSize} {
+		was := a.past.seen(p.Name, part, int64(size))
+		changed = changed || was != int64(size)
+		if was > 0 && was < int64(size) {
+			a.news(ctx, plainNews, p.Name, fmt.Sprintf("pool %s: %s grew from %s to %s %s", p.Name, part, lvm.Size(was), size, when), who)
+		}
+	}
+	if changed {
+		g.keep()
+	}
+}
+
+// keep writes down what sizes were seen, so that the next agent tells only of what it did not see.
+func (g *grower) keep() {
+	if err := g.agent.past.save(); err != nil {
+		g.agent.log.Warn("cannot keep what was observed", "error", err)
+	}
+}
+
+// tend has each part grow that is to. They are decided and done apart, metadata first: data cannot be mapped without it.
+func (g *grower) tend(ctx context.Context, v *View, p policy.Pool, lv lvm.Pool, rules policy.PoolRules) (wait time.Duration, grew bool) {
+	a, wait := g.agent, policy.PollMax
+	for _, one := range []struct {
+		part    policy.Part
+		rule    policy.Growth
+		size    lvm.Size
+		percent float64
+	}{
+		{policy.PartMetadata, rules.Metadata, lv.MetadataSize, lv.MetadataPercent},
+		{policy.PartData, rules.Data, lv.Size, lv.DataPercent},
+	} {
+		a.level(ctx, p, one.part, one.percent)
+		next, did := g.tendPart(ctx, v, p, lv, one.part, rules, one.rule, one.size, one.percent)
+		wait, grew = min(wait, next), grew || did
+	}
+	return wait, grew
+}
+
+// tendPart has one part grow if it is to.
+func (g *grower) tendPart(ctx context.Context, v *View, p policy.Pool, lv lvm.Pool, part policy.Part, rules policy.PoolRules, rule policy.Growth, size lvm.Size, percent float64) (wait time.Duration, grew bool) {
+	a, w, now := g.agent, g.parts[part], g.agent.growers.now()
+	s := a.partState(v, p, lv, part)
+	s.Grown, s.SinceGrown = !w.grownAt.IsZero(), now.Sub(w.grownAt)
+	d := rule.Decide(s)
+	wait = w.look(now, int64(size), percent, rule, quiet(part))
+	switch {
+	case d.To > 0 && !w.failedAt.IsZero() && now.Sub(w.failedAt) < max(rule.CoolDown, retryAtLeast):
+		return policy.PollMin, false
+	case d.To > 0:
+		g.detachFirst(ctx, v, p, lv, part, lvm.Size(d.To), rules)
+		grew, err := a.growPart(ctx, p, part, lvm.Size(d.To))
+		if err != nil {
+			if ctx.Err() != nil {
+				return policy.PollMin, false
+			}
+			w.failedAt = a.growers.now()
+			g.cannot(ctx, p, part, percent, "failed", err.Error())
+			return policy.PollMin, false
+		}
+		w.grownAt, w.failedAt = a.growers.now(), time.Time{}
+		g.clear(p, part)
+		if grew {
+			a.past.seen(p.Name, part, d.To)
+			g.keep()
+			a.news(ctx, plainNews, p.Name, fmt.Sprintf("pool %s: %s grew from %s to %s, because it was %s full",
+				p.Name, part, size, lvm.Size(d.To), policy.FormatPercent(percent)), d.Why)
+			a.bus.Emit(bus.Event{Signal: bus.PoolGrown, Object: bus.PoolPath(p.Name), Name: p.Name, Details: map[string]string{
+				"Part": string(part), "Before": strconv.FormatInt(int64(size), 10), "After": strconv.FormatInt(d.To, 10),
+			}})
+		}
+		return 0, true
+	case d.Blocked == policy.BlockedCool:
+		return min(d.Wait, policy.PollMin), false
+	case d.Blocked == policy.BlockedCap || d.Blocked == policy.BlockedReserve || d.Blocked == policy.BlockedGroup:
+		g.cannot(ctx, p, part, percent, string(d.Blocked), d.Why)
+		return blockedEvery, false
+	}
+	g.clear(p, part)
+	return wait, false
+}
+
+// cannot tells that a part cannot grow: once for each reason, and again after an hour.
+func (g *grower) cannot(ctx context.Context, p policy.Pool, part policy.Part, percent float64, reason, why string) {
+	a, w, now := g.agent, g.parts[part], g.agent.growers.now()
+	a.growers.blocked(partKey(p.Name, part), fmt.Sprintf("pool %s: %s cannot grow: %s", p.Name, part, why))
+	if w.told == reason && now.Sub(w.toldAt) < untoldEvery {
+		return
+	}
+	w.told, w.toldAt = reason, now
+	kind := warningNews
+	if percent >= policy.NearlyFull {
+		kind = urgentNews
+	}
+	a.bus.Emit(bus.Event{Signal: bus.PoolWarned, Object: bus.PoolPath(p.Name), Name: p.Name, Details: map[string]string{"Part": string(part), "Why": why}})
+	a.news(ctx, kind, p.Name, fmt.Sprintf("pool %s: %s cannot grow, and is %s full", p.Name, part, policy.FormatPercent(percent)), why)
+}
+
+// clear notes that nothing stands against a part's growth.
+func (g *grower) clear(p policy.Pool, part policy.Part) {
+	g.parts[part].told = ""
+	g.agent.growers.blocked(partKey(p.Name, part), "")
+}
+
+// blocked notes why a part does not grow, for the status; nothing when it may.
+func (gs *growers) blocked(key, why string) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	delete(gs.whys, key)
+	if why != "" {
+		gs.whys[key] = why
+	}
+}
+
+// problems are why parts of pools do not grow that should.
+func (gs *growers) problems() (all []string) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(gs.whys)) {
+		all = append(all, gs.whys[key])
+	}
+	return all
+}
+
+// growPart has one part of a pool grow, by one command. It is false when somebody else was quicker.
+func (a *Agent) growPart(ctx context.Context, p policy.Pool, part policy.Part, to lvm.Size) (bool, error) {
+	data, metadata := to, lvm.Size(0)
+	if part == policy.PartMetadata {
+		data, metadata = 0, to
+	}
+	err := a.store.write(ctx, lvm.VG(p.Group), func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
+		defer a.store.forget()
+		return nil, w.ExtendPool(ctx, lvm.Name(p.LV), data, metadata)
+	})
+	if errors.Is(err, lvm.ErrShrink) {
+		return false, nil
+	}
+	return err == nil, err
+}

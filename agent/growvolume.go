@@ -1,0 +1,252 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"lls/agent/api"
+	"lls/agent/catalog"
+	"lls/agent/filesystem"
+	"lls/lvm"
+	"lls/policy"
+)
+
+// volumeGrowers are the volumes that grow by themselves.
+type volumeGrowers struct {
+	wake chan struct{} // has an element when they should be looked at
+
+	mu  sync.Mutex
+	all map[catalog.ID]*volumeGrowing
+}
+
+// volumeGrowing is what is remembered of one. While busy is set, growing is its goroutine's.
+type volumeGrowing struct {
+	growing
+	due  time.Time
+	busy bool
+	why  string // why it does not grow though it should
+}
+
+func newVolumeGrowers() *volumeGrowers {
+	return &volumeGrowers{wake: make(chan struct{}, 1), all: map[catalog.ID]*volumeGrowing{}}
+}
+
+// look has a volume looked at at once, if it grows by itself.
+func (vs *volumeGrowers) look(id catalog.ID) {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	if w := vs.all[id]; w != nil {
+		w.due = time.Time{}
+	}
+	poke(vs.wake)
+}
+
+// why says why a volume does not grow though it should; empty when nothing stands against it.
+func (vs *volumeGrowers) why(id catalog.ID) string {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	if w := vs.all[id]; w != nil {
+		return w.why
+	}
+	return ""
+}
+
+// setWhy says whether that is news.
+func (vs *volumeGrowers) setWhy(w *volumeGrowing, why string) bool {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	changed := (w.why == "") != (why == "")
+	w.why = why
+	return changed
+}
+
+// growVolumes looks at the volumes whose owners want them to grow. Each look is a goroutine of its own: a file system that does not answer
+// keeps no other waiting.
+func (a *Agent) growVolumes(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.volumes.wake:
+		case <-timer.C:
+		}
+		timer.Reset(a.lookAtVolumes(ctx))
+	}
+}
+
+// lookAtVolumes begins the looks that are due, and says when to come again.
+func (a *Agent) lookAtVolumes(ctx context.Context) time.Duration {
+	v := a.store.latest()
+	if v == nil {
+		return policy.PollMin // it is being read
+	}
+	vs, now, next := a.volumes, a.growers.now(), policy.PollMax
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	wanted := map[catalog.ID]bool{}
+	for _, r := range v.Catalog.Records {
+		if r.GrowTo <= 0 || r.State != catalog.Live || !r.LV.Active || r.LV.ReadOnly {
+			continue
+		}
+		wanted[r.ID] = true
+		w := vs.all[r.ID]
+		if w == nil {
+			w = &volumeGrowing{}
+			vs.all[r.ID] = w
+		}
+		switch wait := w.due.Sub(now); {
+		case w.busy:
+		case wait > 0:
+			next = min(next, wait)
+		default:
+			w.busy = true
+			a.work.Go(func() { a.lookAtVolume(ctx, r.ID, w) })
+		}
+	}
+	for id, w := range vs.all {
+		if !wanted[id] && !w.busy {
+			delete(vs.all, id)
+		}
+	}
+	return next
+}
+
+// lookAtVolume looks at one, and notes when to look again.
+func (a *Agent) lookAtVolume(ctx context.Context, id catalog.ID, w *volumeGrowing) {
+	wait := a.tendVolume(ctx, id, w)
+	a.volumes.mu.Lock()
+	defer a.volumes.mu.Unlock()
+	w.busy, w.due = false, a.growers.now().Add(wait)
+	poke(a.volumes.wake)
+}
+
+// tendVolume has a volume grow if it is to.
+func (a *Agent) tendVolume(ctx context.Context, id catalog.ID, w *volumeGrowing) time.Duration {
+	v, err := a.store.current(ctx, workAge)
+	if err != nil {
+		return blockedEvery
+	}
+	r := v.Catalog.ByID(id)
+	if r == nil || r.GrowTo <= 0 || r.State != catalog.Live {
+		return policy.PollMax
+	}
+	asked, cancel := context.WithTimeout(ctx, fillDeadline)
+	defer cancel()
+	space, err := a.devices.Usage(asked, a.store.lvm.Device(r.LV.VG, r.LV.Name), filesystem.Type(r.FS))
+	switch {
+	case errors.Is(err, filesystem.ErrNotMounted) || errors.Is(err, filesystem.ErrReadOnly):
+		return policy.PollMax
+	case err != nil:
+		if ctx.Err() == nil {
+			a.log.Warn("cannot see how full a volume is that grows by itself", "volume", r.LV.Name, "error", err)
+		}
+		return blockedEvery
+	}
+	now, percent, rule := a.growers.now(), share(int64(space.Size-space.Free), int64(space.Size)), a.volumeGrowth(v, r)
+	wait := w.growing.look(now, int64(space.Size), percent, rule, quietRate)
+	d := rule.Decide(policy.GrowthState{
+		Size: int64(r.LV.Size), Percent: percent, PercentKnown: space.Size > 0, Extent: int64(v.roundUp(r.LV.VG, 1)),
+		Grown: !w.grownAt.IsZero(), SinceGrown: now.Sub(w.grownAt),
+	})
+	switch {
+	case d.To > 0 && !w.failedAt.IsZero() && now.Sub(w.failedAt) < max(rule.CoolDown, retryAtLeast):
+		return blockedEvery
+	case d.To > 0:
+		if err := a.swell(ctx, r, lvm.Size(d.To)); err != nil {
+			w.failedAt = a.growers.now()
+			if ctx.Err() == nil {
+				a.cannotSwell(ctx, v, r, w, percent, "it failed", a.asOwner(r).explain(err).Message)
+			}
+			return blockedEvery
+		}
+		w.grownAt, w.failedAt = a.growers.now(), time.Time{}
+		a.canSwell(w)
+		a.news(ctx, plainNews, v.pool(r.LV).Name, fmt.Sprintf("%s grew from %s to %s, because it was %s full",
+			v.Catalog.Shown(a.admin(), r), r.LV.Size, lvm.Size(d.To), policy.FormatPercent(percent)), d.Why)
+		return policy.PollMin
+	case d.Blocked == policy.BlockedCool:
+		return min(d.Wait, policy.PollMin)
+	case d.Blocked == policy.BlockedCap:
+		a.cannotSwell(ctx, v, r, w, percent, "it has the size that it may grow to", d.Why)
+		return blockedEvery
+	}
+	a.canSwell(w)
+	return wait
+}
+
+// volumeGrowth is how a volume grows: as the policy says, and no further than its owner wants.
+func (a *Agent) volumeGrowth(v *View, r *catalog.Record) policy.Growth {
+	g := a.config().Rules(v.pool(r.LV).Name, r.Owner.Name, string(r.Name)).Growth
+	if g.Cap <= 0 || r.GrowTo < g.Cap {
+		g.Cap = r.GrowTo
+	}
+	return g
+}
+
+// asOwner is a call as the owner of a volume would make it: with that owner's rights and quota.
+func (a *Agent) asOwner(r *catalog.Record) *call {
+	asker := catalog.Asker{Owner: r.Owner}
+	if r.Owner.IsHost() {
+		asker = a.admin()
+	}
+	return &call{agent: a, asker: asker, config: a.config()}
+}
+
+// swell does what the owner would do with resize, if that is still wanted.
+func (a *Agent) swell(ctx context.Context, r *catalog.Record, to lvm.Size) error {
+	return a.asOwner(r).enlarge(ctx, r, to, false, func(now *catalog.Record) bool {
+		return now.State == catalog.Live && now.GrowTo >= int64(to) && now.LV.Size < to
+	})
+}
+
+// canSwell notes that nothing stands against a volume's growth.
+func (a *Agent) canSwell(w *volumeGrowing) {
+	w.told = ""
+	if a.volumes.setWhy(w, "") {
+		a.remindAll()
+	}
+}
+
+// cannotSwell tells the owner and the sysadmin that a volume cannot grow: once for each reason, and again after an hour.
+func (a *Agent) cannotSwell(ctx context.Context, v *View, r *catalog.Record, w *volumeGrowing, percent float64, reason, why string) {
+	now := a.growers.now()
+	if a.volumes.setWhy(w, policy.FormatPercent(percent)+" full, and cannot grow: "+reason) {
+		a.remindAll()
+	}
+	if w.told == reason && now.Sub(w.toldAt) < untoldEvery {
+		return
+	}
+	w.told, w.toldAt = reason, now
+	a.tell(change{what: api.EventFull, was: r, now: r, view: v, why: why})
+	a.news(ctx, warningNews, v.pool(r.LV).Name, fmt.Sprintf("%s cannot grow, and is %s full", v.Catalog.Shown(a.admin(), r), policy.FormatPercent(percent)), why)
+}
+
+// growTo is what set was asked to have a volume grow to: 0 for no growth of its own, or for nothing said.
+func (c *call) growTo(v *View, r *catalog.Record, in api.SetRequest) (int64, error) {
+	if in.GrowTo == "" || in.GrowTo == api.NoGrowth {
+		return 0, nil
+	}
+	size, err := lvm.ParseSize(in.GrowTo)
+	if err != nil {
+		return 0, badSize("set", in.Name, in.GrowTo)
+	}
+	rule := c.config.Rules(v.pool(r.LV).Name, r.Owner.Name, string(r.Name)).Growth
+	switch {
+	case r.LV.ReadOnly:
+		return 0, api.Errorf(api.Denied, "cannot set %s: it is read-only, and does not grow", in.Name).WithHint("take a writable copy: lls snapshot %s NAME", in.Name)
+	case rule.Threshold <= 0:
+		return 0, api.Errorf(api.Denied, "cannot set %s: growth.volume lets no volume here grow by itself", in.Name).WithHint("grow it by hand: lls resize %s +1G", in.Name)
+	case rule.Cap > 0 && int64(size) > rule.Cap:
+		return 0, api.Errorf(api.Denied, "cannot set %s: growth.volume.cap lets it grow by itself to %s, not to %s", in.Name, lvm.Size(rule.Cap), size).
+			WithHint("lls set %s --grow-to %s", in.Name, lvm.Size(rule.Cap))
+	case size < r.LV.Size:
+		return 0, api.Errorf(api.Malformed, "cannot set %s: it has %s already, which is more than %s", in.Name, r.LV.Size, size).
+			WithHint("give a larger size, or: lls set %s --grow-to %s", in.Name, api.NoGrowth)
+	}
+	return int64(size), nil
+}

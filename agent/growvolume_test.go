@@ -1,0 +1,184 @@
+package agent
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"lls/agent/api"
+	"lls/agent/catalog"
+	"lls/agent/filesystem"
+	"lls/lvm"
+	"lls/policy"
+)
+
+// growing makes an active volume of c1, 1G large, that grows to a size by itself, and gives what tends it.
+func (b *bench) growing(name, to string) (catalog.ID, func(percent float64) time.Duration) {
+	b.t.Helper()
+	made := b.post(b.c1, api.PathCreate, api.CreateRequest{Name: name, Size: "1G", Mount: "/" + name}, "")
+	b.post(b.c1, api.PathSet, api.SetRequest{Name: name, GrowTo: to}, "")
+	id, w := catalog.ID(made.ID), &volumeGrowing{}
+	return id, func(percent float64) time.Duration {
+		b.t.Helper()
+		v := b.fresh(id)
+		b.dev.mu.Lock()
+		b.dev.space = map[string]filesystem.Space{lvm.Device(testVG, v.LV.Name): {Size: v.LV.Size, Free: v.LV.Size - lvm.Size(float64(v.LV.Size)/100*percent) - 1}}
+		b.dev.mu.Unlock()
+		return b.agent.tendVolume(b.t.Context(), id, w)
+	}
+}
+
+func (b *bench) fresh(id catalog.ID) *catalog.Record {
+	b.t.Helper()
+	v, err := b.agent.store.current(b.t.Context(), 0)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return v.Catalog.ByID(id)
+}
+
+func TestSetSaysHowFarAVolumeGrows(t *testing.T) {
+	b := newBench(t)
+	b.reload(testConfig + "[growth.volume]\ncap = \"8G\"\n[[rules]]\nvolume = \"no\"\ngrowth.volume.threshold = 0.0\n")
+	for _, name := range []string{"a", "no"} {
+		b.post(b.c1, api.PathCreate, api.CreateRequest{Name: name, Size: "2G"}, "")
+	}
+	b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "a", Name: "ro", ReadOnly: true}, "")
+	for _, tt := range []struct {
+		name, to string
+		code     api.Code
+		words    string
+	}{
+		{"a", "9G", api.Denied, "growth.volume.cap lets it grow by itself to 8G"},
+		{"a", "1G", api.Malformed, "it has 2G already"},
+		{"a", "much", api.Malformed, "is no size"},
+		{"a", "-1", api.Malformed, "is no size"},
+		{"no", "4G", api.Denied, "lets no volume here grow by itself"},
+		{"ro", "4G", api.Denied, "it is read-only"},
+	} {
+		b.post(b.c1, api.PathSet, api.SetRequest{Name: tt.name, GrowTo: tt.to}, tt.code)
+		if err := b.c1.Post(t.Context(), api.PathSet, api.SetRequest{Name: tt.name, GrowTo: tt.to}, nil); !strings.Contains(err.Error(), tt.words) {
+			t.Errorf("%+v: it says %v", tt, err)
+		}
+	}
+	if v := b.post(b.c1, api.PathSet, api.SetRequest{Name: "a", GrowTo: "8G"}, ""); v.GrowTo != 8<<30 {
+		t.Errorf("it is %+v", v)
+	}
+	if v := b.post(b.c1, api.PathSet, api.SetRequest{Name: "a", Access: "rw"}, ""); v.GrowTo != 8<<30 {
+		t.Errorf("another change made it %+v", v)
+	}
+	if v := b.post(b.c1, api.PathSet, api.SetRequest{Name: "a", GrowTo: "none"}, ""); v.GrowTo != 0 {
+		t.Errorf("it is %+v", v)
+	}
+}
+
+func TestAVolumeGrowsToWhatItsOwnerSaid(t *testing.T) {
+	b := newBench(t)
+	b.reload(testConfig + quietMail)
+	c := b.growClock()
+	b.news()
+	id, at := b.growing("a", "1300M")
+	if wait := at(10); wait > 4*time.Second || wait < 2*time.Second {
+		t.Errorf("with 700M left it is looked at in %v", wait) // in a quarter of what a sudden writer needs
+	}
+	at(85)
+	if r := b.fresh(id); r.LV.Size != 1232*lvm.MiB || r.Growing || len(b.dev.grown) != 1 { // 20 % in extents of 4M
+		t.Errorf("it is %+v, file systems grown: %v", r, b.dev.grown)
+	}
+	wantLines(t, b.news(), "c1/a grew from 1G to 1.2G, because it was 85% full")
+	c.pass(10 * time.Second)
+	at(85) // its cool-down
+	if r := b.fresh(id); r.LV.Size != 1232*lvm.MiB {
+		t.Errorf("within its cool-down it is %+v", r)
+	}
+	c.pass(time.Minute)
+	at(85)
+	if r := b.fresh(id); r.LV.Size != 1300*lvm.MiB {
+		t.Errorf("it is %+v", r)
+	}
+	b.news()
+	for range 3 {
+		c.pass(time.Minute)
+		at(90)
+	}
+	wantLines(t, b.news(), "c1/a cannot grow, and is 90% full")
+	if r := b.fresh(id); r.LV.Size != 1300*lvm.MiB {
+		t.Errorf("beyond its most it is %+v", r)
+	}
+	b.post(b.c1, api.PathSet, api.SetRequest{Name: "a", GrowTo: "none"}, "")
+	c.pass(time.Minute)
+	if wait := at(99); wait != policy.PollMax || b.fresh(id).LV.Size != 1300*lvm.MiB {
+		t.Error("it grows although nobody wants it to")
+	}
+}
+
+func TestAVolumeGrowsWithinItsOwnersQuotaAndOnlyTheOwnerHears(t *testing.T) {
+	b := newBench(t) // 20G for each
+	b.reload(testConfig + quietMail)
+	c := b.growClock()
+	id, at := b.growing("a", "10G")
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "big", Size: "19G"}, "")
+	b.post(b.c1, api.PathSet, api.SetRequest{Name: "a", Visibility: "visible"}, "")
+	b.news()
+	w := b.agent.feed.join()
+	for range 3 {
+		at(90)
+		c.pass(time.Minute)
+	}
+	if r := b.fresh(id); r.LV.Size != lvm.GiB {
+		t.Errorf("beyond the quota it is %+v", r)
+	}
+	wantLines(t, b.news(), "c1/a cannot grow, and is 90% full")
+	b.agent.feed.leave(w)
+	other := &call{agent: b.agent, asker: catalog.Asker{Owner: catalog.Owner{Name: "c2", Token: "t2"}}}
+	owner := &call{agent: b.agent, asker: b.guest1.asker(), guest: b.guest1}
+	heard := 0
+	for ch := range w {
+		if ch.what != api.EventFull {
+			continue
+		}
+		heard++
+		if e, ok := owner.event(ch); !ok || e.Name != "a" || !strings.Contains(e.Why, "limits.size allows 20G") {
+			t.Errorf("the owner hears %+v, %v", e, ok)
+		}
+		if e, ok := other.event(ch); ok {
+			t.Errorf("another container hears %+v", e)
+		}
+	}
+	if heard != 1 {
+		t.Errorf("it was told %d times", heard)
+	}
+	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "big"}, "")
+	at(90)
+	if r := b.fresh(id); r.LV.Size <= lvm.GiB {
+		t.Errorf("with room again it is %+v", r)
+	}
+}
+
+func TestNoVolumeWaitsForAnother(t *testing.T) {
+	b := newBench(t)
+	ctx := t.Context()
+	slow, _ := b.growing("slow", "10G")
+	quick, _ := b.growing("quick", "10G")
+	stuck, free := make(chan struct{}), make(chan struct{})
+	b.dev.mu.Lock()
+	b.dev.usage = func(path string) (filesystem.Space, error) {
+		if strings.HasPrefix(filepath.Base(path), "slow.") {
+			close(stuck)
+			<-free
+			return filesystem.Space{}, errors.New("too late")
+		}
+		return filesystem.Space{Size: lvm.GiB, Free: lvm.GiB / 10}, nil
+	}
+	b.dev.mu.Unlock()
+	b.fresh(slow) // reads
+	b.agent.lookAtVolumes(ctx)
+	<-stuck
+	within(t, "the other grows", func() bool { return b.fresh(quick).LV.Size > lvm.GiB })
+	if b.agent.lookAtVolumes(ctx); b.fresh(slow).LV.Size != lvm.GiB {
+		t.Error("the slow one grew")
+	}
+	close(free)
+}

@@ -1,0 +1,280 @@
+package notify
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// MaxItems is how many items wait at most; of urgent ones a quarter more. A mail lists no more.
+const MaxItems = 200
+
+// maxFile is more than any file of the queue has: an item is cut to less.
+const maxFile = 64 << 10
+
+// Files of a queue's directory. An item is NUMBER.item, numbers rise. sentName is what makes sending final: items up to the number it
+// names, and a mail of them, are done with, whether removed yet or not.
+const (
+	itemSuffix  = ".item"
+	newSuffix   = ".new"
+	mailName    = "mail"
+	sentName    = "sent"
+	leftOutName = "left-out"
+)
+
+// queued is an item with its number.
+type queued struct {
+	Item
+	number uint64
+}
+
+// draft is the mail that is tried now: the items up to a number, which is its own. Its text follows from it, so that each try sends
+// the same.
+type draft struct {
+	ID      string
+	Last    uint64
+	LeftOut int
+	At      time.Time
+}
+
+// sentState is the end of the last mail that a server took.
+type sentState struct {
+	Last uint64
+	At   time.Time
+}
+
+// leftOutState counts the items that found the queue full.
+type leftOutState struct{ Count int }
+
+// queue is what waits, in memory as on disk: files are only read when it is opened.
+type queue struct {
+	dir     string
+	log     *slog.Logger
+	items   []queued // in order
+	next    uint64   // number
+	leftOut int
+	sent    sentState
+	mail    *draft // nil: none is tried
+	frozen  bool   // a server may have taken the mail already: nothing may be added to it
+}
+
+func openQueue(dir string, log *slog.Logger) (*queue, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	q := &queue{dir: dir, log: log}
+	q.read(sentName, &q.sent)
+	if now := time.Now(); q.sent.At.After(now) { // the clock was set back
+		q.sent.At = now
+	}
+	q.next = q.sent.Last + 1
+	for _, f := range files {
+		q.take(f.Name())
+	}
+	slices.SortFunc(q.items, func(a, b queued) int { return cmp.Compare(a.number, b.number) })
+	var m draft
+	if q.read(mailName, &m) {
+		if m.Last > q.sent.Last && (q.count(m.Last) > 0 || m.LeftOut > 0) {
+			q.mail, q.frozen, q.next = &m, true, max(q.next, m.Last+1)
+		} else {
+			q.remove(mailName)
+		}
+	}
+	var l leftOutState
+	q.read(leftOutName, &l)
+	q.leftOut = max(l.Count, 0)
+	return q, nil
+}
+
+// take takes in one file of an earlier process.
+func (q *queue) take(name string) {
+	if strings.HasSuffix(name, newSuffix) { // half written
+		q.remove(name)
+		return
+	}
+	digits, ok := strings.CutSuffix(name, itemSuffix)
+	if !ok {
+		return
+	}
+	number, err := strconv.ParseUint(digits, 10, 63)
+	if err != nil || number <= q.sent.Last {
+		q.remove(name)
+		return
+	}
+	q.next = max(q.next, number+1)
+	var it Item
+	if q.read(name, &it) {
+		q.items = append(q.items, queued{it.clean(), number})
+	}
+}
+
+// read decodes a file. One that cannot be read is logged and removed: nothing in it is worth stopping for.
+func (q *queue) read(name string, into any) bool {
+	text, err := readSmall(filepath.Join(q.dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	if err == nil {
+		err = json.Unmarshal(text, into)
+	}
+	if err != nil {
+		q.log.Warn("cannot read a file of the mail queue", "file", filepath.Join(q.dir, name), "error", err)
+		q.remove(name)
+		return false
+	}
+	return true
+}
+
+func readSmall(path string) ([]byte, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxFile {
+		return nil, fmt.Errorf("not a file of %d bytes at most", maxFile)
+	}
+	return os.ReadFile(path)
+}
+
+// remove removes a file. One that stays is done with again by the next process.
+func (q *queue) remove(name string) {
+	if err := os.Remove(filepath.Join(q.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		q.log.Warn("cannot remove a file of the mail queue", "error", err)
+	}
+}
+
+// write replaces a file: after a crash there is the old one or the new.
+func (q *queue) write(name string, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(q.dir, name)
+	if err := writeSynced(path+newSuffix, text); err != nil {
+		return err
+	}
+	if err := os.Rename(path+newSuffix, path); err != nil {
+		return err
+	}
+	return syncDir(q.dir)
+}
+
+func writeSynced(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// waiting counts what is not sent.
+func (q *queue) waiting() int { return len(q.items) + q.leftOut }
+
+// count is how many items have numbers up to last.
+func (q *queue) count(last uint64) int {
+	n := slices.IndexFunc(q.items, func(it queued) bool { return it.number > last })
+	if n < 0 {
+		return len(q.items)
+	}
+	return n
+}
+
+// add adds an item, or counts it as left out. It is in memory whatever the error.
+func (q *queue) add(it Item) error {
+	limit := MaxItems
+	if it.Severity >= Urgent {
+		limit += MaxItems / 4
+	}
+	if len(q.items) >= limit {
+		q.leftOut++
+		return q.write(leftOutName, leftOutState{q.leftOut})
+	}
+	number := q.next
+	q.next++
+	q.items = append(q.items, queued{it, number})
+	return q.write(fmt.Sprintf("%020d%s", number, itemSuffix), it)
+}
+
+// draft says what to send: all that waits, or, when an earlier try may have been taken, the same as then. It is nil when nothing
+// waits. An error says that a crash now could send it again as another mail.
+func (q *queue) draft(now time.Time) (*draft, []Item, error) {
+	if q.waiting() == 0 {
+		return nil, nil, nil
+	}
+	var err error
+	if q.mail == nil || !q.frozen && (q.count(q.mail.Last) < len(q.items) || q.mail.LeftOut < q.leftOut) {
+		m := draft{ID: newID(), Last: q.next, LeftOut: q.leftOut, At: now}
+		if q.mail != nil {
+			m.ID = q.mail.ID
+		}
+		q.mail = &m
+		q.next++
+		err = q.write(mailName, m)
+	}
+	m := *q.mail
+	var items []Item
+	for _, it := range q.items[:q.count(m.Last)] {
+		items = append(items, it.Item)
+	}
+	return &m, items, err
+}
+
+// done says that a server took the mail at this time. An error says that a crash now could send it again.
+func (q *queue) done(at time.Time) error {
+	m := *q.mail
+	q.sent = sentState{Last: m.Last, At: at}
+	err := q.write(sentName, q.sent)
+	q.forget(m.Last)
+	if q.leftOut -= m.LeftOut; m.LeftOut > 0 {
+		q.writeLeftOut()
+	}
+	return err
+}
+
+// drop forgets everything, unsent.
+func (q *queue) drop() {
+	q.forget(q.next - 1)
+	q.leftOut = 0
+	q.writeLeftOut()
+}
+
+// forget removes the mail, and the items up to a number.
+func (q *queue) forget(last uint64) {
+	n := q.count(last)
+	for _, it := range q.items[:n] {
+		q.remove(fmt.Sprintf("%020d%s", it.number, itemSuffix))
+	}
+	q.items = slices.Delete(q.items, 0, n)
+	q.remove(mailName)
+	q.mail, q.frozen = nil, false
+}
+
+func (q *queue) writeLeftOut() {
+	if q.leftOut == 0 {
+		q.remove(leftOutName)
+	} else if err := q.write(leftOutName, leftOutState{q.leftOut}); err != nil {
+		q.log.Warn("cannot note how many items of mail were left out", "error", err)
+	}
+}

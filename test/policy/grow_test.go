@@ -1,0 +1,195 @@
+package policy
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"lls/test/kit"
+)
+
+// rule gives the pool a cap.
+func rule(dataCap int64) string {
+	return fmt.Sprintf("\n[[rules]]\npool = \"main\"\ngrowth.data = { cap = \"%dM\", cooldown = \"1s\" }\ngrowth.metadata.cooldown = \"1s\"\ngrowth.volume.cooldown = \"1s\"\n", dataCap/mib)
+}
+
+// attached waits until LVM's own growth is set up as it should be.
+func attached(t *testing.T, profile string) {
+	t.Helper()
+	kit.Eventually(t, 30*time.Second, "the pool's profile is "+profile, func() bool { return look(t).profile == profile })
+}
+
+func TestAPoolGrowsUnderAWriterUpToItsCap(t *testing.T) {
+	scene(t)
+	before := look(t)
+	limit := 3 * before.size
+	kit.WithConfig(t, rule(limit))
+	attached(t, "lls-85-20")
+	dir := volume(t, "fast", "4G")
+	blocks := int(limit/mib) * 81 / 100 // with what ext4 takes, still below where LVM would grow it once more
+	began := time.Now()
+	done := make(chan error, 1)
+	go func() { done <- write(filepath.Join(dir, "data"), blocks) }()
+	var sizes []int64
+	for running := true; running; {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("a write failed before the cap: %v; the pool is %+v", err, look(t))
+			}
+			running = false
+		case <-time.After(50 * time.Millisecond):
+		}
+		if p := look(t); len(sizes) == 0 || sizes[len(sizes)-1] != p.size {
+			sizes = append(sizes, p.size)
+		}
+	}
+	took := time.Since(began)
+	defer func() {
+		if t.Failed() {
+			t.Logf("the pool went through %v to %+v\n%s", sizes, look(t), kit.Must(t, "journalctl", "-b", "-u", kit.Unit, "-u", "dm-event", "-o", "short-precise", "--no-pager"))
+		}
+	}()
+	kit.Eventually(t, 30*time.Second, "the pool has its cap", func() bool { return look(t).size == limit })
+	p := look(t)
+	t.Logf("%d MiB in %v, the pool went through %v to %+v", blocks, took.Round(time.Millisecond), sizes, p)
+	if len(sizes) < 4 || p.health != "" {
+		t.Errorf("it did not grow in steps, or is not well")
+	}
+	written(t, filepath.Join(dir, "data"), blocks)
+	attached(t, "") // LVM knows no cap
+	time.Sleep(2 * time.Second)
+	if now := look(t); now.size != limit {
+		t.Errorf("it grew beyond its cap, to %+v", now)
+	}
+
+	// No mail server ran until now.
+	if r := kit.Agent(t, "mail", "test"); r.Exit == 0 || !strings.Contains(r.Stderr, "connection refused") {
+		t.Errorf("without a mail server a test says: %v", r)
+	}
+	kit.Eventually(t, 60*time.Second, "the status tells of mail", func() bool {
+		s := kit.Agent(t, "status").Want(t, 0).Stdout
+		return strings.Contains(s, "waiting") && strings.Contains(s, "connection refused")
+	})
+	server(t)
+	kit.Agent(t, "mail", "test").Want(t, 0)
+	kit.Agent(t, "reload").Want(t, 0) // which has what waits tried at once
+	n := mailed(t, "pool main: data grew from 256M to", "left in the group:", "forecast:", "pool main: data cannot grow", "because it was")
+	t.Logf("the mail:\n%s", strings.Join(mails(t), "\n"))
+	if n != 1 {
+		t.Errorf("the first growth was mailed %d times", n)
+	}
+	kit.Eventually(t, 30*time.Second, "nothing waits any more", func() bool { return !strings.Contains(kit.Agent(t, "status").Stdout, "waiting") })
+	stopServer(t)
+	kit.WithConfig(t, rule(limit+128*mib)) // while it is down, there is more to tell
+	kit.Eventually(t, 60*time.Second, "the pool grows further", func() bool { return look(t).size > limit })
+	kit.Must(t, "systemctl", "start", "postfix.service")
+	mailed(t, fmt.Sprintf("data grew from %dM to", limit/mib))
+}
+
+// Each round a snapshot shares all blocks, and writes to the origin then need metadata of their own.
+func TestMetadataGrowsUnderScatteredWrites(t *testing.T) {
+	scene(t)
+	before := look(t)
+	kit.WithConfig(t, rule(8<<30))
+	dir := volume(t, "scattered", "512M")
+	const size = 160
+	file := filepath.Join(dir, "data")
+	if err := write(file, size); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|syscall.O_SYNC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() // each write was synced
+	rounds, grown := 0, before.metadata
+	for ; rounds < 80 && grown < 2*before.metadata; rounds++ {
+		name := fmt.Sprintf("s%d", rounds)
+		kit.Agent(t, "snapshot", "scattered", name).Want(t, 0)
+		t.Cleanup(func() { kit.Agent(t, "purge", name, "--yes").Want(t, 0) })
+		for n := 0; n < size; n += 4 {
+			if _, err := f.WriteAt([]byte("x"), int64(n)*mib+rand.Int64N(mib)); err != nil {
+				t.Fatalf("a write failed in round %d: %v; the pool is %+v", rounds, err, look(t))
+			}
+		}
+		grown = look(t).metadata
+	}
+	p := look(t)
+	t.Logf("%d rounds; the pool was %+v and is %+v", rounds, before, p)
+	if grown < 2*before.metadata || p.health != "" {
+		t.Errorf("metadata did not grow")
+	}
+	server(t)
+	kit.Agent(t, "reload").Want(t, 0)
+	mailed(t, "pool main: metadata grew from")
+}
+
+func TestLVMGrowsThePoolWhileTheAgentIsAway(t *testing.T) {
+	scene(t)
+	kit.WithConfig(t, rule(7<<30))
+	attached(t, "lls-85-20")
+	before := look(t)
+	dir := volume(t, "alone", "6G")
+	kit.StopAgent(t)
+	blocks := int(float64(before.size)*(1.5-before.data/100)) / mib
+	file := filepath.Join(dir, "data")
+	if err := write(file, blocks); err != nil {
+		t.Fatalf("a write failed: %v; the pool is %+v", err, look(t))
+	}
+	p := look(t)
+	t.Logf("%d MiB without the agent; the pool was %+v and is %+v", blocks, before, p)
+	if p.size <= before.size || p.health != "" {
+		t.Errorf("it did not grow")
+	}
+	written(t, file, blocks)
+	server(t)
+	kit.StartAgent(t)
+	mailed(t, fmt.Sprintf("pool main: data grew from %s to", human(before.size)), "while the agent was away", "dmeventd, whose profile lls-85-20")
+}
+
+// human is a size as LLS writes it.
+func human(size int64) string {
+	if size < 1<<30 {
+		return fmt.Sprintf("%dM", size/mib)
+	}
+	text := fmt.Sprintf("%.2f", float64(size)/(1<<30))
+	return strings.TrimSuffix(strings.TrimRight(text, "0"), ".") + "G"
+}
+
+func TestAVolumeGrowsUnderAWriterInAContainer(t *testing.T) {
+	scene(t)
+	kit.WithConfig(t, rule(7<<30))
+	c := kit.TempContainer(t, "grower")
+	c.Must(t, "mkdir", "-p", "/data")
+	c.Do(t, "create", "mine", "--size", "128M", "--mount", "/data")
+	t.Cleanup(func() {
+		c.LLS(t, "umount", "mine")
+		c.LLS(t, "purge", "mine", "--yes")
+	})
+	c.LLS(t, "set", "mine", "--grow-to", "64M").WantError(t, 2, "it has 128M already")
+	c.Do(t, "set", "mine", "--grow-to", "320M")
+	size := func() int64 { return kit.FindLV(t, "grower", "mine").Bytes(t) }
+	c.Sh(t, "i=0; while [ $i -lt 250 ]; do dd if=/dev/zero of=/data/f$i bs=1M count=1 conv=fsync 2>/dev/null || exit 1; i=$((i+1)); sleep 0.1; done")
+	kit.Eventually(t, 30*time.Second, "the volume has its most", func() bool { return size() == 320*mib })
+	if n := c.Sh(t, "ls /data | grep -c ^f"); n != "250" {
+		t.Errorf("there are %s files", n)
+	}
+	t.Logf("in the container: %s", c.Must(t, "df", "/data"))
+	if r := c.Exec(t, "dd", "if=/dev/zero", "of=/data/more", "bs=1M", "count=100"); r.Exit == 0 {
+		t.Error("there is more room than it may have")
+	}
+	kit.Eventually(t, 30*time.Second, "the container is told", func() bool { return strings.Contains(c.Exec(t, "cat", "/lls/NOTICE").Stdout, "mine is ") })
+	t.Logf("NOTICE: %s", c.Must(t, "cat", "/lls/NOTICE"))
+	if size() != 320*mib {
+		t.Errorf("it has %d bytes", size())
+	}
+	server(t)
+	kit.Agent(t, "reload").Want(t, 0)
+	mailed(t, "grower/mine grew from 128M to", "grower/mine cannot grow")
+}
