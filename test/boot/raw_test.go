@@ -160,7 +160,7 @@ func afterDelete(t *testing.T, c *kit.Container, name string) {
 		t.Error("what was open before was cut off without force")
 	}
 	kit.Agent(t, "revoke", c.Name+"/"+name, "--force").Want(t, 0)
-	kit.Eventually(t, 10*time.Second, "reading fails", func() bool { return c.Exec(t, "test", "-e", "/run/failed").Exit == 0 })
+	kit.Eventually(t, time.Minute, "reading fails", func() bool { return c.Exec(t, "test", "-e", "/run/failed").Exit == 0 })
 	c.Must(t, "rm", "-f", "/run/failed")
 	c.Must(t, "kill", "-9", reader)
 	kit.Eventually(t, 20*time.Second, name+" can be purged", func() bool { return c.LLS(t, "purge", name, "--yes").Exit == 0 })
