@@ -24,6 +24,8 @@ func knownSkips(root bool) []known {
 	all := []known{
 		{"needs the lab's guest: ", true},                // test/kit
 		{"needs real LVM and a disk to erase: ", true},   // lvm/lvmtest
+		{"needs real LVM: ", true},                       // agent/thin
+		{"needs device-mapper: ", true},                  // agent/filesystem
 		{"needs LXC's start-host hook: ", true},          // agent/mount
 		{"needs CAP_SYS_RESOURCE, to resize ext4", true}, // agent/filesystem: many containers are without
 		{"no devtmpfs here: ", true},                     // agent/mount: only the host's own user namespace may mount it
