@@ -15,6 +15,7 @@ import (
 	"lls/agent/api"
 	"lls/agent/catalog"
 	"lls/agent/filesystem"
+	"lls/agent/mount"
 	"lls/lvm"
 	"lls/policy"
 )
@@ -177,7 +178,11 @@ func (r *rawAccess) isBlocked(id catalog.ID) bool {
 // rawRight is what a guest may do with a volume's device: policy.RawNone, RawRead or RawWrite. What its owner lets nobody mount, or only
 // read, nobody else reads, or writes, raw either.
 func rawRight(cfg *policy.Config, v *View, r *catalog.Record, g *guest) string {
-	rules := cfg.Rules(v.pool(r.LV).Name, g.Owner.Name, string(r.Name)).Raw
+	p := v.pool(r.LV)
+	if lv, ok := findPool(v.Groups, p); !ok || !lv.Zero {
+		return policy.RawNone // new blocks would show what others have deleted
+	}
+	rules := cfg.Rules(p.Name, g.Owner.Name, string(r.Name)).Raw
 	right := rules.Privileged
 	if g.box.Mapped {
 		right = rules.Unprivileged
@@ -213,10 +218,10 @@ func (a *Agent) wantedGrants(v *View, g *guest) (want map[grant]bool, unmarked [
 			withheld = true
 		case !now.write || a.raw.has(now):
 			want[now] = true
-		case !r.Raw:
-			unmarked = append(unmarked, r)
 		case a.devices.Claimed(a.store.lvm.Device(r.LV.VG, r.LV.Name)):
 			withheld = true
+		case !r.Raw:
+			unmarked = append(unmarked, r)
 		default:
 			want[now] = true
 		}
@@ -333,8 +338,8 @@ func (a *Agent) alone(ctx context.Context, r *catalog.Record, progress func(stri
 		return errors.Join(lvm.ErrOpen, err)
 	}
 	path := a.store.lvm.Device(r.LV.VG, r.LV.Name)
-	if r.LV.Active && a.devices.Claimed(path) {
-		return do(r) // it is mounted, and was checked then
+	if a.mounted(ctx, r.LV) {
+		return do(r) // it was checked when it was mounted first, and nobody could open it since
 	}
 	if r, err = a.renew(ctx, r); err != nil {
 		return err
@@ -350,6 +355,22 @@ func (a *Agent) alone(ctx context.Context, r *catalog.Record, progress func(stri
 		return err
 	}
 	return do(r)
+}
+
+// mounted says whether a volume is mounted, in whatever mount namespace that has a process, by the kernel's own tables: that somebody else
+// has the device for himself (O_EXCL) is something that a container's root can do as well. A mount that is not found so keeps renew from
+// what it does.
+func (a *Agent) mounted(ctx context.Context, v lvm.Volume) bool {
+	if !v.Active || v.Major == 0 {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, holdersDeadline)
+	defer cancel()
+	found, err := mount.Holders(ctx, v.Major, v.Minor)
+	if err != nil {
+		a.log.Warn("cannot tell all who hold a volume", "volume", v.Name, "error", err)
+	}
+	return slices.ContainsFunc(found, func(h mount.Holder) bool { return h.Kind == mount.HeldMount })
 }
 
 // renew takes a volume's device away and makes it anew: lvm.ErrOpen when somebody has it open.

@@ -29,7 +29,7 @@ func TestRawRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	groups := []lvm.Group{{Name: testVG, Pools: []lvm.Pool{{VG: testVG, Name: testPool, Tags: []lvm.Tag{catalog.PoolTag("main")}}}}}
+	groups := []lvm.Group{{Name: testVG, Pools: []lvm.Pool{{VG: testVG, Name: testPool, Zero: true, Tags: []lvm.Tag{catalog.PoolTag("main")}}}}}
 	for _, test := range []struct {
 		what       string
 		owner      catalog.Owner

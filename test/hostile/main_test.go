@@ -116,13 +116,14 @@ func agentHolds(t *testing.T) holdings {
 	return holdings{count("fd"), count("task"), len(strings.Fields(kit.Run(t, "pgrep", "-P", strconv.Itoa(kit.AgentPID(t))).Stdout))}
 }
 
-// letsGo fails the test unless the agent soon holds no more than before, give or take what it keeps for its own comfort.
+// letsGo fails the test unless the agent soon holds no more than before, give or take what it keeps for its own comfort. A program that looks
+// at the pools is a child for a moment now and then, before as well.
 func (before holdings) letsGo(t *testing.T) {
 	t.Helper()
 	var now holdings
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(500 * time.Millisecond) {
 		now = agentHolds(t)
-		if now.files <= before.files+8 && now.threads <= before.threads+40 && now.children == before.children {
+		if now.files <= before.files+8 && now.threads <= before.threads+40 && now.children == 0 {
 			return
 		}
 		if time.Now().After(end) {

@@ -48,6 +48,8 @@ func play(part string, args []string) error {
 		return silence(args[0], args[1], args[2])
 	case "clients": // N
 		return clients(atoi(args[0]))
+	case "claim": // DEVICE MILLISECONDS
+		return claim(args[0], atoi(args[1]))
 	case "many": // N COMMAND...: N times lls COMMAND at once, every {} being the number
 		return many(atoi(args[0]), args[1:])
 	}
