@@ -71,9 +71,17 @@ func place(t *testing.T, device string, kind Type, readOnly bool, more ...Option
 	return dir
 }
 
-// litter writes a file of 200 MiB and deletes it.
+// litter writes a file of 200 MiB and deletes it. xfs frees its blocks some time after, behind everybody's back.
 func litter(t *testing.T, dir string) {
 	t.Helper()
+	free := func() uint64 {
+		var st unix.Statfs_t
+		if err := unix.Statfs(dir, &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Bfree * uint64(st.Bsize)
+	}
+	before := free()
 	f, err := os.Create(filepath.Join(dir, "litter"))
 	if err != nil {
 		t.Fatal(err)
@@ -85,6 +93,9 @@ func litter(t *testing.T, dir string) {
 	}
 	if err := errors.Join(f.Sync(), f.Close(), os.Remove(f.Name())); err != nil {
 		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); free()+8<<20 < before && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
 	}
 	syncAll(t, dir)
 }
