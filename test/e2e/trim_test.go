@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"errors"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,8 +17,19 @@ func littered(t *testing.T, c *kit.Container, name, path string, megabytes int, 
 	purgeAfter(t, c, name)
 	c.Do(t, append([]string{"create", name, "--size", "400M", "--mount", path}, flags...)...)
 	empty := poolUsed(t)
+	free := func() int64 {
+		fields := strings.Fields(c.Must(t, "stat", "-f", "-c", "%f %S", path))
+		blocks, err := strconv.ParseInt(fields[0], 10, 64)
+		size, sizeErr := strconv.ParseInt(fields[1], 10, 64)
+		if err = errors.Join(err, sizeErr); err != nil {
+			t.Fatal(err)
+		}
+		return blocks * size
+	}
+	room := free()
 	fill(t, c, path+"/file", megabytes)
 	c.Must(t, "rm", path+"/file")
+	kit.Eventually(t, 10*time.Second, "what was deleted is free", func() bool { return free() >= room-mega }) // xfs does that behind everybody's back
 	c.Must(t, "sync", "-f", path)
 	used := poolUsed(t)
 	if used < empty+int64(megabytes)*mega {
