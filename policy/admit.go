@@ -202,7 +202,7 @@ func tooFull(what string, percent, most float64, hope string) *Refusal {
 
 // hope is what would make what is full larger. section is its name in lls.toml, size what it has now.
 func (g Growth) hope(section string, size int64, fill Fill) string {
-	reserve := g.Reserve.of(fill.GroupSize)
+	reserve := g.Reserve.inBytes(fill.GroupSize)
 	switch {
 	case g.Threshold == 0:
 		return fmt.Sprintf("it does not grow by itself (%s.threshold is 0), so ask the sysadmin to grow it", section)
@@ -214,14 +214,6 @@ func (g Growth) hope(section string, size int64, fill Fill) string {
 		return "its volume group has no more room, so ask the sysadmin for another disk"
 	}
 	return "it grows by itself, so try again in a moment"
-}
-
-// of is how many bytes a step is, of something of that size.
-func (s Step) of(size int64) int64 {
-	if s.Percent > 0 {
-		return int64(s.Percent / 100 * float64(size))
-	}
-	return s.Bytes
 }
 
 // FormatPercent writes a percentage with one decimal at most, which is never rounded up: 95%, 89.9%.
