@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -106,6 +107,9 @@ func (m *Mounted) trim(ctx context.Context, device string, t Type, how Trim) (lv
 			return lvm.Size(all), err
 		}
 		all += did
+		if t == XFS {
+			drain(ctx, device)
+		}
 		if last || start+step >= bytes {
 			return lvm.Size(all), nil
 		}
@@ -117,6 +121,48 @@ func (m *Mounted) trim(ctx context.Context, device string, t Type, how Trim) (lv
 			return lvm.Size(all), context.Cause(ctx)
 		}
 	}
+}
+
+// How long drain waits: for a device to be quiet, and in all, since its other users may never let it be.
+const (
+	quiet         = 100 * time.Millisecond
+	drainPatience = 5 * time.Second
+)
+
+// drain waits until a device finishes no more discards. xfs since Linux 6.7 does not wait for them in FITRIM (xfs_discard_extents): the
+// pool has not got its blocks back then, and the next slice would come on top of them. Those that wait in the pool's queue
+// are not counted as under way, so this goes by those that are done.
+func drain(ctx context.Context, device string) {
+	dir, err := sysfs(device)
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, drainPatience)
+	defer cancel()
+	tick := time.NewTicker(quiet)
+	defer tick.Stop()
+	for last := ""; ; {
+		now := discards(dir)
+		if now == last {
+			return
+		}
+		last = now
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// discards is how many a device has finished: field 12 of Documentation/block/stat.rst. It is empty when that cannot be read.
+func discards(sysfs string) string {
+	raw, _ := os.ReadFile(filepath.Join(sysfs, "stat")) // then it is empty
+	words := strings.Fields(string(raw))
+	if len(words) < 12 {
+		return ""
+	}
+	return words[11]
 }
 
 // within is with, for no longer than patience.
@@ -242,14 +288,11 @@ func root(device string, t Type, readOnlyToo bool) (int, *os.File, error) {
 
 // mounted says whether the kernel has a superblock of the device: then its type has a folder for it in sysfs.
 func mounted(device string, t Type) error {
-	var st unix.Stat_t
-	if err := unix.Stat(device, &st); err != nil {
-		return &os.PathError{Op: "stat", Path: device, Err: err}
+	dir, err := sysfs(device)
+	if err != nil {
+		return err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
-		return errors.New("not a block device")
-	}
-	link, err := os.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev)))
+	link, err := os.Readlink(dir)
 	if err != nil {
 		return err
 	}
@@ -259,4 +302,16 @@ func mounted(device string, t Type) error {
 		return err
 	}
 	return nil
+}
+
+// sysfs is the link to a block device's folder there.
+func sysfs(device string) (string, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(device, &st); err != nil {
+		return "", &os.PathError{Op: "stat", Path: device, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
+		return "", errors.New("not a block device")
+	}
+	return fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev)), nil
 }
