@@ -79,3 +79,16 @@ func TestASkipInTheLabIsSeen(t *testing.T) {
 		t.Errorf("read %+v", o)
 	}
 }
+
+func TestReadKeepsTheLastWordsOfWhatFailed(t *testing.T) {
+	o := read([]byte(strings.Join([]string{
+		"=== RUN   TestGood", "    p_test.go:1: fine", "--- PASS: TestGood (0.1s)",
+		"=== RUN   TestBad", "    p_test.go:2: two", "=== RUN   TestBad/one", "    p_test.go:3: three", "    p_test.go:4: four",
+		"    p_test.go:5: five", "    p_test.go:6: wrong", "--- FAIL: TestBad (0.1s)", "    --- FAIL: TestBad/one (0.1s)", "FAIL",
+		mark + "p: FAILED in 1s", mark + "q: passed in 1s",
+	}, "\r\n")))
+	want := "    p_test.go:3: three\n    p_test.go:4: four\n    p_test.go:5: five\n    p_test.go:6: wrong\n--- FAIL: TestBad (0.1s)"
+	if got := strings.Join(o.why, "\n"); got != want || o.tests != 1 || o.passed["p"] || !o.passed["q"] {
+		t.Errorf("%q, %+v", got, o)
+	}
+}

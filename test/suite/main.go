@@ -66,6 +66,9 @@ func monthJob(ctx context.Context) job {
 
 // report prints the last lines and gives the exit status.
 func (t *tally) report() int {
+	for _, line := range t.why {
+		fmt.Println(line)
+	}
 	if len(t.failed) > 0 {
 		fmt.Println("failed: " + strings.Join(t.failed, ", "))
 	}

@@ -32,6 +32,7 @@ type tally struct {
 	mu     sync.Mutex
 	passed int
 	failed []string
+	why    []string // what tests that failed said last
 }
 
 func command(ctx context.Context, argv ...string) *exec.Cmd {
@@ -86,13 +87,26 @@ type outcome struct {
 	tests   int             // that passed
 	skipped []string        // tests
 	notes   []string        // of what was skipped outside the lab
+	why     []string        // the last words of each test that failed, and its name
 }
+
+// lastWords is how many lines of a test that failed are shown again at the end.
+const lastWords = 4
 
 func read(out []byte) outcome {
 	o := outcome{passed: map[string]bool{}}
+	var words []string // of the test that runs
 	for raw := range bytes.Lines(out) {
 		line := strings.TrimRight(string(raw), "\r\n")
 		switch {
+		case logged.MatchString(line) || strings.HasPrefix(line, "panic: "):
+			words = append(words, line)
+		case strings.HasPrefix(line, "=== RUN "):
+			if !strings.Contains(line, "/") {
+				words = nil
+			}
+		case strings.HasPrefix(line, "--- FAIL: "):
+			o.why = append(append(o.why, words[max(0, len(words)-lastWords):]...), line)
 		case strings.HasPrefix(line, mark):
 			name, how, _ := strings.Cut(line[len(mark):], ": ")
 			o.passed[name] = strings.HasPrefix(how, "passed")
@@ -126,6 +140,9 @@ func (t *tally) count(j job, o outcome, err error, took string, out []byte) erro
 		bad = append(bad, j.name)
 	}
 	t.failed = append(t.failed, bad...)
+	for _, line := range o.why {
+		t.why = append(t.why, j.name+" | "+line)
+	}
 	if len(bad) > 0 {
 		for line := range bytes.Lines(out) {
 			fmt.Printf("%s | %s\n", j.name, bytes.TrimRight(line, "\r\n"))
