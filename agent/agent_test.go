@@ -245,6 +245,35 @@ func TestPurgeRefusesWhatOthersDependOnOrUse(t *testing.T) {
 	}
 }
 
+// The view of a moment ago does not know what the sysadmin has just done by hand.
+func TestPurgeTakesNothingThatWasJustRescuedByHand(t *testing.T) {
+	b := newBench(t)
+	v := b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
+	b.post(b.c1, api.PathDelete, api.NameRequest{Name: "a"}, "")
+	name := lvm.Name("a." + v.ID)
+	if err := b.lvm.Write(t.Context(), testVG, func(w lvm.Writer) error {
+		g, err := w.Report(t.Context())
+		if err != nil {
+			return err
+		}
+		now, _ := g.Volume(name)
+		r, err := catalog.FromVolume(now)
+		if err != nil {
+			return err
+		}
+		rescued := *r
+		rescued.State, rescued.Deleted = catalog.Live, time.Time{}
+		add, del := r.Changes(&rescued)
+		return w.Retag(t.Context(), name, add, del)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "a"}, api.NotFound)
+	if got := b.names(b.admin, true); got != "c1/a=live" {
+		t.Errorf("after it: %q", got)
+	}
+}
+
 func TestAnInterruptedStepIsFinishedOrUndoneAtTheStart(t *testing.T) {
 	b := newBench(t)
 	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "grow", Size: "1G"}, "")

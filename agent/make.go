@@ -341,7 +341,7 @@ func (a *Agent) unmake(ctx context.Context, w lvm.Writer, p *plan) {
 	if !there || slices.ContainsFunc(p.Tags(), func(t lvm.Tag) bool { return !v.HasTag(t) }) {
 		return
 	}
-	if err := w.Remove(ctx, p.LV.Name); err != nil {
+	if err := w.Remove(ctx, p.LV.Name, func(now lvm.Volume) bool { return now.UUID == v.UUID }); err != nil {
 		a.log.Error("cannot take back a snapshot that LVM made and failed", "volume", p.LV.Name, "error", err)
 	}
 }
@@ -428,7 +428,8 @@ func (a *Agent) retag(ctx context.Context, r *catalog.Record, deactivate bool, c
 	return &to, err
 }
 
-// discard removes a volume for good. still is asked under the writer whether it is to go after all.
+// discard removes a volume for good. still is asked under the writer whether it is to go after all: of what the view says, and again
+// of what LVM reads then, for the view does not know yet what somebody has just changed behind LLS's back.
 func (a *Agent) discard(ctx context.Context, r *catalog.Record, still func(now *catalog.Record) bool) error {
 	defer a.raw.block(r.ID)()
 	if err := a.settle(ctx, r.ID); err != nil {
@@ -442,7 +443,14 @@ func (a *Agent) discard(ctx context.Context, r *catalog.Record, still func(now *
 		if err != nil {
 			return nil, err
 		}
-		if err := w.Remove(ctx, r.LV.Name); err != nil && !errors.Is(err, lvm.ErrNotFound) {
+		err = w.Remove(ctx, r.LV.Name, func(v lvm.Volume) bool {
+			read, err := catalog.FromVolume(v)
+			return err == nil && read.ID == now.ID && read.Owner == now.Owner && still(read)
+		})
+		switch {
+		case errors.Is(err, lvm.ErrChanged):
+			return nil, fmt.Errorf("%w: %w", err, lvm.ErrNotFound)
+		case err != nil && !errors.Is(err, lvm.ErrNotFound):
 			return nil, err
 		}
 		return removed(r.LV.Name), nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"lls/internal/run"
 )
@@ -177,7 +178,7 @@ func (w *writer) SetReadOnly(ctx context.Context, name Name, readOnly bool) erro
 	return nil
 }
 
-func (w *writer) Remove(ctx context.Context, name Name) error {
+func (w *writer) Remove(ctx context.Context, name Name, still func(Volume) bool) error {
 	if err := w.check(name); err != nil {
 		return err
 	}
@@ -188,13 +189,19 @@ func (w *writer) Remove(ctx context.Context, name Name) error {
 	if err := removable(g, v); err != nil {
 		return err
 	}
+	if still != nil && !still(v) {
+		return fmt.Errorf("cannot remove volume %s/%s: %w", w.vg, name, ErrChanged)
+	}
 	after := func(g Group, _ *run.Error) error {
-		v, ok := g.Volume(name)
+		now, ok := g.Volume(name)
 		if !ok {
 			return nil
 		}
-		if err := removable(g, v); err != nil {
+		if err := removable(g, now); err != nil {
 			return err
+		}
+		if !sameTags(v, now) {
+			return ErrChanged
 		}
 		return errFailed
 	}
@@ -218,15 +225,22 @@ func (w *writer) Remove(ctx context.Context, name Name) error {
 var originRoles = []string{"thickorigin", "multithickorigin", "extthinorigin", "multiextthinorigin"}
 
 // RemoveSelection is what Remove gives lvremove to choose by. LVM looks at it
-// under the same lock as it removes: a volume that meanwhile got dependents, or
-// another one of this name, stays.
+// under the same lock as it removes: a volume that meanwhile got dependents or
+// other tags, or another one of this name, stays.
 func RemoveSelection(v Volume) string {
-	selection := "lv_uuid=" + v.UUID
+	tags := make([]string, len(v.Tags))
+	for i, t := range v.Tags {
+		tags[i] = `"` + string(t) + `"` // no tag has a quote in it
+	}
+	// In brackets, a list of just these (lvmreport(7), "selection").
+	selection := "lv_uuid=" + v.UUID + " && lv_tags=[" + strings.Join(tags, ",") + "]"
 	for _, role := range originRoles {
 		selection += " && !(lv_role={" + role + "})"
 	}
 	return selection
 }
+
+func sameTags(a, b Volume) bool { return len(a.Tags) == len(b.Tags) && hasAll(a, b.Tags) }
 
 func removable(g Group, v Volume) error {
 	refusal := &DependentsError{VG: v.VG, Name: v.Name}

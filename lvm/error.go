@@ -20,6 +20,7 @@ var (
 	ErrShrink       = errors.New("would shrink")
 	ErrNotManaged   = errors.New("not managed by LLS")
 	ErrHoldsData    = errors.New("holds data")
+	ErrChanged      = errors.New("changed meanwhile")
 	ErrClosedWriter = errors.New("writer used after its end")
 
 	// ErrForeignProfile means a pool that carries a metadata profile of somebody

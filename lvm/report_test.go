@@ -177,8 +177,8 @@ func TestCreatePoolTakesNoMoreThanItsShare(t *testing.T) {
 }
 
 func TestRemoveSelectionPinsTheVolume(t *testing.T) {
-	s := RemoveSelection(Volume{UUID: "abc-def"})
-	if !strings.HasPrefix(s, "lv_uuid=abc-def && ") || strings.Count(s, "!(lv_role={") != 4 {
+	s := RemoveSelection(Volume{UUID: "abc-def", Tags: []Tag{"lls.s=live", "x"}})
+	if !strings.HasPrefix(s, `lv_uuid=abc-def && lv_tags=["lls.s=live","x"] && `) || strings.Count(s, "!(lv_role={") != 4 {
 		t.Errorf("selection is %s", s)
 	}
 }

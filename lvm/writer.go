@@ -39,8 +39,11 @@ type Writer interface {
 	SetReadOnly(ctx context.Context, name Name, readOnly bool) error
 
 	// Remove removes a volume for ever. It reads the group first and refuses
-	// what others depend on (*DependentsError) and what is in use (ErrOpen).
-	Remove(ctx context.Context, name Name) error
+	// what others depend on (*DependentsError), what is in use (ErrOpen), and what
+	// still, which is asked of the volume as it is now, does not want gone any
+	// more (ErrChanged; nil wants it gone in any case). The tags that still saw
+	// are those that LVM removes it with: whoever changes one first, keeps it.
+	Remove(ctx context.Context, name Name, still func(Volume) bool) error
 
 	// ExtendPool grows a pool to these sizes; 0 leaves one as it is. ErrShrink
 	// when one of them is larger already, perhaps by dmeventd meanwhile. It takes

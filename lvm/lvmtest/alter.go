@@ -75,7 +75,7 @@ func open(k *check) {
 		k.Error("volume is not reported open")
 	}
 	k.want(k.write(func(w lvm.Writer) error { return w.Deactivate(k.ctx, "a") }), lvm.ErrOpen)
-	k.want(k.write(func(w lvm.Writer) error { return w.Remove(k.ctx, "a") }), lvm.ErrOpen)
+	k.want(k.write(func(w lvm.Writer) error { return w.Remove(k.ctx, "a", nil) }), lvm.ErrOpen)
 	// A snapshot of it, and its growth, are nobody's hindrance.
 	k.must(k.write(func(w lvm.Writer) error {
 		if err := w.Snapshot(k.ctx, lvm.Snapshot{Origin: "a", Name: "s", Tags: []lvm.Tag{Mark}}); err != nil {
@@ -87,10 +87,28 @@ func open(k *check) {
 	if v := k.volume("a"); v.Open || !v.Active {
 		k.Errorf("volume is %+v", v)
 	}
-	k.must(k.write(func(w lvm.Writer) error { return w.Remove(k.ctx, "a") }))
+	k.must(k.write(func(w lvm.Writer) error { return w.Remove(k.ctx, "a", nil) }))
 	k.absent("a")
-	k.want(k.write(func(w lvm.Writer) error { return w.Remove(k.ctx, "a") }), lvm.ErrNotFound)
-	k.want(k.write(func(w lvm.Writer) error { return w.Remove(k.ctx, k.Pool) }), lvm.ErrNotFound)
+	k.want(k.write(func(w lvm.Writer) error { return w.Remove(k.ctx, "a", nil) }), lvm.ErrNotFound)
+	k.want(k.write(func(w lvm.Writer) error { return w.Remove(k.ctx, k.Pool, nil) }), lvm.ErrNotFound)
+}
+
+func removesWhatIsToGo(k *check) {
+	k.thin("a", "state")
+	ask := func(answer bool) error {
+		return k.write(func(w lvm.Writer) error {
+			return w.Remove(k.ctx, "a", func(v lvm.Volume) bool {
+				if v.Name != "a" || !v.HasTag("state") || v.HasTag("other") {
+					k.Errorf("it is asked of %+v", v)
+				}
+				return answer
+			})
+		})
+	}
+	k.want(ask(false), lvm.ErrChanged)
+	k.volume("a")
+	k.must(ask(true))
+	k.absent("a")
 }
 
 func extends(k *check) {
@@ -132,7 +150,7 @@ func readOnly(k *check) {
 // dependent wants a refusal that names who depends.
 func (k *check) dependent(name lvm.Name, by ...lvm.Name) {
 	k.Helper()
-	err := k.write(func(w lvm.Writer) error { return w.Remove(k.ctx, name) })
+	err := k.write(func(w lvm.Writer) error { return w.Remove(k.ctx, name, nil) })
 	var refusal *lvm.DependentsError
 	if !errors.As(err, &refusal) {
 		k.Fatalf("error is %v, want a *DependentsError", err)
@@ -159,10 +177,10 @@ func classicDependent(k *check) {
 		if err := w.Adopt(k.ctx, "classic", []lvm.Tag{Mark}); err != nil {
 			return err
 		}
-		if err := w.Remove(k.ctx, "classic"); err != nil {
+		if err := w.Remove(k.ctx, "classic", nil); err != nil {
 			return err
 		}
-		return w.Remove(k.ctx, "plain")
+		return w.Remove(k.ctx, "plain", nil)
 	}))
 	k.absent("plain")
 }
@@ -186,7 +204,7 @@ func managed(k *check) {
 	for step, do := range map[string]func(w lvm.Writer) error{
 		"Extend":      func(w lvm.Writer) error { return w.Extend(k.ctx, "plain", 32*lvm.MiB) },
 		"SetReadOnly": func(w lvm.Writer) error { return w.SetReadOnly(k.ctx, "plain", true) },
-		"Remove":      func(w lvm.Writer) error { return w.Remove(k.ctx, "plain") },
+		"Remove":      func(w lvm.Writer) error { return w.Remove(k.ctx, "plain", nil) },
 		"Retag":       func(w lvm.Writer) error { return w.Retag(k.ctx, "plain", []lvm.Tag{"x"}, nil) },
 		"Deactivate":  func(w lvm.Writer) error { return w.Deactivate(k.ctx, "plain") },
 	} {
@@ -212,7 +230,7 @@ func managed(k *check) {
 	}), lvm.ErrExists)
 	k.must(k.write(func(w lvm.Writer) error { return w.Extend(k.ctx, "plain", 16*lvm.MiB) }))
 	k.want(k.write(func(w lvm.Writer) error { return w.Extend(k.ctx, "plain", lvm.TiB) }), lvm.ErrNoSpace)
-	k.must(k.write(func(w lvm.Writer) error { return w.Remove(k.ctx, "plain") }))
+	k.must(k.write(func(w lvm.Writer) error { return w.Remove(k.ctx, "plain", nil) }))
 }
 
 func growsPool(k *check) {
@@ -322,7 +340,7 @@ func closesWriter(k *check) {
 		kept.Deactivate(k.ctx, "a"),
 		kept.Extend(k.ctx, "a", lvm.GiB),
 		kept.SetReadOnly(k.ctx, "a", true),
-		kept.Remove(k.ctx, "a"),
+		kept.Remove(k.ctx, "a", nil),
 		kept.ExtendPool(k.ctx, k.Pool, lvm.GiB, 0),
 		kept.SetFallback(k.ctx, k.Pool, lvm.Fallback{Threshold: 80, Percent: 20}),
 	} {

@@ -161,7 +161,7 @@ func originRemoved(k *check) {
 		if err := w.Snapshot(k.ctx, lvm.Snapshot{Origin: "a", Name: "s", Tags: []lvm.Tag{Mark}, Activate: true}); err != nil {
 			return err
 		}
-		return w.Remove(k.ctx, "a")
+		return w.Remove(k.ctx, "a", nil)
 	}))
 	k.absent("a")
 	if s := k.volume("s"); s.Origin != "" || !s.Active || !s.Thin {
@@ -194,7 +194,7 @@ func checksNames(k *check) {
 				w.Deactivate(k.ctx, bad),
 				w.Extend(k.ctx, bad, lvm.GiB),
 				w.SetReadOnly(k.ctx, bad, true),
-				w.Remove(k.ctx, bad),
+				w.Remove(k.ctx, bad, nil),
 				w.ExtendPool(k.ctx, bad, lvm.GiB, 0),
 			} {
 				k.want(err, lvm.ErrBadName)

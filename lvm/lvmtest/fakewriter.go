@@ -215,7 +215,7 @@ func (w *fakeWriter) SetReadOnly(ctx context.Context, name lvm.Name, readOnly bo
 	})
 }
 
-func (w *fakeWriter) Remove(ctx context.Context, name lvm.Name) error {
+func (w *fakeWriter) Remove(ctx context.Context, name lvm.Name, still func(lvm.Volume) bool) error {
 	return w.do(ctx, "Remove", []lvm.Name{name}, func(g *lvm.Group) error {
 		v, err := w.find(g, name, true)
 		if err != nil {
@@ -230,6 +230,9 @@ func (w *fakeWriter) Remove(ctx context.Context, name lvm.Name) error {
 		}
 		if v.Open {
 			return lvm.ErrOpen
+		}
+		if still != nil && !still(*v) {
+			return lvm.ErrChanged
 		}
 		if !v.Thin {
 			g.Free += v.Size

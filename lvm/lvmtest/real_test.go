@@ -119,8 +119,8 @@ func TestRealLVMKeepsTheContract(t *testing.T) {
 }
 
 // Remove looks before it leaps, and LVM once more under its own lock. This is
-// what happens when dependents appear in between: the selection of Remove, run
-// without the look.
+// what happens when dependents appear or tags change in between: the selection
+// of Remove, run without the look.
 func TestRealLVMRemovesNoVolumeWithDependents(t *testing.T) {
 	r := lab(t)
 	e := r.env(t)
@@ -129,7 +129,7 @@ func TestRealLVMRemovesNoVolumeWithDependents(t *testing.T) {
 	e.Plain(t, "plain2")
 	e.External(t, "plain2", "ext")
 	r.lvm(t, "lvchange", "-an", string(r.vg)+"/plain")
-	remove := func(name lvm.Name) lvm.Group {
+	remove := func(name lvm.Name, seen ...lvm.Tag) lvm.Group {
 		groups, err := e.Host.Report(t.Context(), r.vg)
 		if err != nil {
 			t.Fatal(err)
@@ -138,6 +138,7 @@ func TestRealLVMRemovesNoVolumeWithDependents(t *testing.T) {
 		if !ok {
 			t.Fatalf("volume %s is not there", name)
 		}
+		v.Tags = seen
 		r.lvm(t, "lvremove", "-y", "--select", lvm.RemoveSelection(v), "--", string(r.vg)+"/"+string(name))
 		groups, err = e.Host.Report(t.Context(), r.vg)
 		if err != nil {
@@ -155,7 +156,13 @@ func TestRealLVMRemovesNoVolumeWithDependents(t *testing.T) {
 		}
 	}
 	remove("classic")
-	if _, ok := remove("plain").Volume("plain"); ok {
+	r.lvm(t, "lvchange", "--addtag", "one", "--addtag", "two", string(r.vg)+"/plain")
+	for _, seen := range [][]lvm.Tag{{"one"}, {"one", "two", "three"}, {"one", "other"}, nil} {
+		if _, ok := remove("plain", seen...).Volume("plain"); !ok {
+			t.Fatalf("a volume is gone that had the tags %v by then", seen)
+		}
+	}
+	if _, ok := remove("plain", "two", "one").Volume("plain"); ok {
 		t.Error("a volume without dependents stays")
 	}
 }

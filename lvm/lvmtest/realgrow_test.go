@@ -270,7 +270,7 @@ func TestRealProfileWithoutItsFile(t *testing.T) {
 		return errors.Join(
 			w.ExtendPool(t.Context(), e.Pool, p.Size+8*lvm.MiB, 0),
 			w.Snapshot(t.Context(), lvm.Snapshot{Origin: "a", Name: "s", Tags: []lvm.Tag{Mark}, Activate: true}),
-			w.Deactivate(t.Context(), "s"), w.Remove(t.Context(), "s"))
+			w.Deactivate(t.Context(), "s"), w.Remove(t.Context(), "s", nil))
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -63,6 +63,7 @@ func Suite(t *testing.T, newEnv func(t *testing.T) Env) {
 		{"keeps every character a tag may have", tagCharacters},
 		{"activates and deactivates several at once", activates},
 		{"refuses to deactivate and to remove what is open", open},
+		{"removes only what is still to go", removesWhatIsToGo},
 		{"extends, and never shrinks", extends},
 		{"sets and takes away read-only", readOnly},
 		{"never removes what a classic snapshot depends on", classicDependent},
