@@ -52,6 +52,7 @@ type fakeMounts struct {
 	mu    sync.Mutex
 	fail  map[string]error
 	fstab string // of every container
+	dark  error  // of reading it
 	done  []mount.Request
 	wait  chan struct{} // when set, each mount waits for it
 }
@@ -76,6 +77,9 @@ func (f *fakeMounts) Unmount(context.Context, *mount.Box, uint32, uint32, string
 func (f *fakeMounts) ReadFile(context.Context, *mount.Box, string, int) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.dark != nil {
+		return nil, f.dark
+	}
 	if f.fstab == "" {
 		return nil, os.ErrNotExist
 	}

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -90,10 +91,10 @@ type facts struct {
 	depended map[string]bool
 }
 
-// fstabOf is what the fstab of a running container names. Known is false when that is not known of all its lines.
+// fstabOf is what the fstab of a running container names. Unknown says why that is not known of all its lines; empty when it is.
 type fstabOf struct {
-	names map[string]bool
-	known bool
+	names   map[string]bool
+	unknown string
 }
 
 // namesVolume says whether a volume of the container itself is named, in any of the ways that it may be.
@@ -151,13 +152,16 @@ func (f facts) addDepended(g lvm.Group) {
 func (a *Agent) fstabNames(ctx context.Context, g *guest) fstabOf {
 	text, err := a.readFstab(ctx, g)
 	if errors.Is(err, os.ErrNotExist) {
-		return fstabOf{known: true}
-	}
-	if err != nil {
 		return fstabOf{}
 	}
-	names, byLabel := hooks.Parse(text).Names()
-	f := fstabOf{names: map[string]bool{}, known: !byLabel}
+	if err != nil {
+		return fstabOf{unknown: "it cannot be read"}
+	}
+	names, tagged := hooks.Parse(text).Names()
+	f := fstabOf{names: map[string]bool{}}
+	if len(tagged) > 0 {
+		f.unknown = fmt.Sprintf("line %d names a file system by LABEL or UUID", tagged[0])
+	}
 	for _, n := range names {
 		f.names[n] = true
 	}
@@ -182,8 +186,8 @@ func (a *Agent) subject(v *View, f facts, r *catalog.Record) policy.Subject {
 		s.OwnerGone, s.OwnerStopped, s.InFstab = policy.No, policy.No, policy.No
 	case running:
 		s.OwnerGone, s.OwnerStopped, s.InFstab = policy.No, policy.No, policy.Known(fstab.namesVolume(r))
-		if !fstab.known && s.InFstab != policy.Yes {
-			s.InFstab = policy.Unknown
+		if fstab.unknown != "" && s.InFstab != policy.Yes {
+			s.InFstab, s.FstabUnknown = policy.Unknown, fstab.unknown
 		}
 	case f.exist != nil: // a stopped one's fstab does not matter: it does not age
 		s.OwnerGone, s.OwnerStopped = policy.Known(!f.exist[r.Owner]), policy.Known(f.exist[r.Owner])

@@ -51,14 +51,15 @@ type Subject struct {
 	Snapshot bool // of another volume; nothing else expires
 	Visible  bool // a dataset
 
-	Mounted      Fact // anywhere, in any container or on the host
-	Places       int  // in how many containers, when that is known
-	Open         Fact // its device is held, mounted or not
-	InFstab      Fact // its container's fstab names it
-	OwnerStopped Fact // its container exists and does not run
-	OwnerHost    bool // the sysadmin's own: never expires
-	OwnerGone    Fact // no container has the owner's token: an orphan
-	Depended     Fact // other volumes read through to it: classic snapshots, thin volumes of an external origin
+	Mounted      Fact   // anywhere, in any container or on the host
+	Places       int    // in how many containers, when that is known
+	Open         Fact   // its device is held, mounted or not
+	InFstab      Fact   // its container's fstab names it
+	FstabUnknown string // why that is not known, for people
+	OwnerStopped Fact   // its container exists and does not run
+	OwnerHost    bool   // the sysadmin's own: never expires
+	OwnerGone    Fact   // no container has the owner's token: an orphan
+	Depended     Fact   // other volumes read through to it: classic snapshots, thin volumes of an external origin
 
 	Lease   time.Time // date on the wall clock until which it is kept; zero: none. Whole seconds, as its tag
 	Forever bool      // a lease without an end
@@ -92,7 +93,7 @@ const (
 	CountingNothing Counting = ""       // something is not known, or the volume is none that ages: the counters stand still
 	CountingUse     Counting = "used"   // mounted, open or visible: the counters start anew
 	CountingUnused  Counting = "unused" // nobody uses it
-	CountingIdle    Counting = "idle"   // nobody uses it, but its fstab names it or its container is stopped
+	CountingIdle    Counting = "idle"   // nobody uses it, but its fstab names it or may do so, or its container is stopped
 )
 
 // counting decides what the present time of a volume that is not in the trash counts as.
@@ -104,8 +105,10 @@ func (s Subject) counting() Counting {
 		return CountingNothing
 	case s.InFstab == Yes || s.OwnerStopped == Yes:
 		return CountingIdle
-	case s.InFstab != No || s.OwnerStopped != No:
+	case s.OwnerStopped != No:
 		return CountingNothing
+	case s.InFstab != No:
+		return CountingIdle // it is its container's root who can make it unknown, and get no more from that than from a line that names it
 	}
 	return CountingUnused
 }

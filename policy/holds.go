@@ -62,7 +62,7 @@ var holdWords = map[holdKind]struct{ words, change string }{
 	holdStopped:         {"its container is stopped", "starting the container"},
 	holdFstab:           {"its container's fstab names it", "taking the line out of the fstab"},
 	holdStoppedUnknown:  {"it is not known whether its container runs", ""},
-	holdFstabUnknown:    {"it is not known whether its container's fstab names it", ""},
+	holdFstabUnknown:    {"it is not known whether its container's fstab names it", "a fstab that can be read and names volumes as lls:NAME"},
 	holdGrace:           {"not even a full pool takes what is in the trash for so short", ""},
 }
 
@@ -80,7 +80,10 @@ func (e Expiry) tell(h hold, s Subject, age Age, now time.Time) string {
 			return fmt.Sprintf("leased until %s (both the date and %s of running time must pass)", until, FormatSpan(age.LeaseLength-age.LeaseSeen))
 		}
 		return "leased until " + until
-	case holdStopped, holdFstab:
+	case holdStopped, holdFstab, holdFstabUnknown:
+		if h.kind == holdFstabUnknown && s.FstabUnknown != "" {
+			text += " (" + s.FstabUnknown + ")"
+		}
 		if e.IdleMax > 0 {
 			return fmt.Sprintf("%s, which counts for %s of %s", text, FormatSpan(min(age.Idle, e.IdleMax)), FormatSpan(e.IdleMax))
 		}

@@ -105,11 +105,11 @@ func (e Expiry) idle(s Subject, age Age, found []hold) ([]hold, time.Duration) {
 	if named || stopped { // whatever else is not known would make it idle as well, and no more than that
 		return found, rest
 	}
-	if s.InFstab != No {
-		found = append(found, hold{holdFstabUnknown, Never})
-	}
 	if s.OwnerStopped != No {
 		found = append(found, hold{holdStoppedUnknown, Never})
+	}
+	if s.InFstab != No {
+		return append(found, hold{holdFstabUnknown, rest}), rest
 	}
 	return found, 0
 }

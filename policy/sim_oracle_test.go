@@ -10,7 +10,7 @@ const (
 	simObserved byte = 1 << iota // the agent saw both of its ends
 	simUsed                      // mounted, open, visible, or anything else than a hidden snapshot of a container that exists
 	simOdd                       // something was not known
-	simIdle                      // its fstab or its stopped container speaks for it
+	simIdle                      // its fstab, which may not be known, or its stopped container speaks for it
 	simLeased                    // by true time
 	simTrashed
 )
@@ -25,8 +25,8 @@ func (w *simWorld) record(v *simVolume) {
 	}
 	set(w.running && !w.blind, simObserved)
 	set(v.Mounted == Yes || v.Open == Yes || v.Visible || !v.Snapshot, simUsed)
-	set(v.Mounted == Unknown || v.Open == Unknown || v.InFstab == Unknown && !w.stopped[v.container], simOdd)
-	set(v.InFstab == Yes || w.stopped[v.container], simIdle)
+	set(v.Mounted == Unknown || v.Open == Unknown, simOdd)
+	set(v.InFstab != No || w.stopped[v.container], simIdle)
 	set(v.Forever || v.leaseFor >= 0 && w.tick < v.leaseFrom+v.leaseFor, simLeased)
 	set(v.State == StateTrash, simTrashed)
 	for len(v.log) < w.tick-v.born-1 { // while the host slept
