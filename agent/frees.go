@@ -286,7 +286,7 @@ func (a *Agent) tellFull(ctx context.Context, v *View, p policy.Pool, f *figures
 			delete(told, o)
 		case has >= limit && !told[o]:
 			told[o] = true
-			a.news(ctx, warningNews, p.Name, fmt.Sprintf("container %s has %s in pool %s that is in no other's volume: limits.exclusive allows %s, so it gets nothing new",
+			a.newsOf(ctx, warningNews, o, p.Name, fmt.Sprintf("container %s has %s in pool %s that is in no other's volume: limits.exclusive allows %s, so it gets nothing new",
 				o.Name, policy.FormatSize(has), p.Name, policy.FormatSize(limit)))
 		}
 	}

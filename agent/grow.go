@@ -94,8 +94,23 @@ type growing struct {
 	rate     float64 // bytes a second
 	grownAt  time.Time
 	failedAt time.Time
-	told     string // why it does not grow, as was told
-	toldAt   time.Time
+	told     map[string]time.Time // why it does not grow, and when that was told last
+}
+
+// grew notes that it grew: should it not grow any more after this, that is news.
+func (w *growing) grew(now time.Time) { w.grownAt, w.failedAt, w.told = now, time.Time{}, nil }
+
+// tellNow says whether it is to be told now that it does not grow, for this reason: the first time, and again after an hour. That there was room
+// meanwhile makes it no news: a container's root fills and empties what is his as often as he likes.
+func (w *growing) tellNow(reason string, now time.Time) bool {
+	if at, told := w.told[reason]; told && now.Sub(at) < untoldEvery {
+		return false
+	}
+	if w.told == nil {
+		w.told = map[string]time.Time{}
+	}
+	w.told[reason] = now
+	return true
 }
 
 // syncGrowers has a goroutine for each pool of the configuration, and none for others, and all of them look at once.
@@ -344,7 +359,7 @@ func (g *grower) tendPart(ctx context.Context, v *View, p policy.Pool, lv lvm.Po
 			g.cannot(ctx, p, part, percent, "failed", err.Error())
 			return policy.PollMin, false
 		}
-		w.grownAt, w.failedAt = a.growers.now(), time.Time{}
+		w.grew(a.growers.now())
 		g.clear(p, part)
 		if grew {
 			a.past.seen(p.Name, part, d.To)
@@ -366,14 +381,13 @@ func (g *grower) tendPart(ctx context.Context, v *View, p policy.Pool, lv lvm.Po
 	return wait, false
 }
 
-// cannot tells that a part cannot grow: once for each reason, and again after an hour.
+// cannot tells that a part cannot grow: once for each reason, and again after an hour if it is so then.
 func (g *grower) cannot(ctx context.Context, p policy.Pool, part policy.Part, percent float64, reason, why string) {
 	a, w, now := g.agent, g.parts[part], g.agent.growers.now()
 	a.growers.blocked(partKey(p.Name, part), fmt.Sprintf("pool %s: %s cannot grow: %s", p.Name, part, why))
-	if w.told == reason && now.Sub(w.toldAt) < untoldEvery {
+	if !w.tellNow(reason, now) {
 		return
 	}
-	w.told, w.toldAt = reason, now
 	kind := warningNews
 	if percent >= policy.NearlyFull {
 		kind = urgentNews
@@ -384,7 +398,6 @@ func (g *grower) cannot(ctx context.Context, p policy.Pool, part policy.Part, pe
 
 // clear notes that nothing stands against a part's growth.
 func (g *grower) clear(p policy.Pool, part policy.Part) {
-	g.parts[part].told = ""
 	g.agent.growers.blocked(partKey(p.Name, part), "")
 }
 

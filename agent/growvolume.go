@@ -164,9 +164,9 @@ func (a *Agent) tendVolume(ctx context.Context, id catalog.ID, w *volumeGrowing)
 			}
 			return blockedEvery
 		}
-		w.grownAt, w.failedAt = a.growers.now(), time.Time{}
+		w.grew(a.growers.now())
 		a.canSwell(w)
-		a.news(ctx, plainNews, v.pool(r.LV).Name, fmt.Sprintf("%s grew from %s to %s, because it was %s full",
+		a.newsOf(ctx, plainNews, r.Owner, v.pool(r.LV).Name, fmt.Sprintf("%s grew from %s to %s, because it was %s full",
 			v.Catalog.Shown(a.admin(), r), r.LV.Size, lvm.Size(d.To), policy.FormatPercent(percent)), d.Why)
 		return policy.PollMin
 	case d.Blocked == policy.BlockedCool:
@@ -206,7 +206,6 @@ func (a *Agent) swell(ctx context.Context, r *catalog.Record, to lvm.Size) error
 
 // canSwell notes that nothing stands against a volume's growth.
 func (a *Agent) canSwell(w *volumeGrowing) {
-	w.told = ""
 	if a.volumes.setWhy(w, "") {
 		a.remindAll()
 	}
@@ -218,12 +217,11 @@ func (a *Agent) cannotSwell(ctx context.Context, v *View, r *catalog.Record, w *
 	if a.volumes.setWhy(w, policy.FormatPercent(percent)+" full, and cannot grow: "+reason) {
 		a.remindAll()
 	}
-	if w.told == reason && now.Sub(w.toldAt) < untoldEvery {
+	if !w.tellNow(reason, now) {
 		return
 	}
-	w.told, w.toldAt = reason, now
 	a.tell(change{what: api.EventFull, was: r, now: r, view: v, why: why})
-	a.news(ctx, warningNews, v.pool(r.LV).Name, fmt.Sprintf("%s cannot grow, and is %s full", v.Catalog.Shown(a.admin(), r), policy.FormatPercent(percent)), why)
+	a.newsOf(ctx, warningNews, r.Owner, v.pool(r.LV).Name, fmt.Sprintf("%s cannot grow, and is %s full", v.Catalog.Shown(a.admin(), r), policy.FormatPercent(percent)), why)
 }
 
 // growTo is what set was asked to have a volume grow to: 0 for no growth of its own, or for nothing said.

@@ -44,8 +44,13 @@ const topWriters = 3
 // news tells the sysadmin, by mail, of something that the agent did, or could not do, by itself, and how its pool is: what is left, when it
 // is full, and who writes most.
 func (a *Agent) news(ctx context.Context, kind newsKind, pool, line string, why ...string) {
+	a.newsOf(ctx, kind, catalog.Owner{}, pool, line, why...)
+}
+
+// newsOf is news of what is an owner's doing, of whom a mail lists only so much. The zero Owner is nobody.
+func (a *Agent) newsOf(ctx context.Context, kind newsKind, of catalog.Owner, pool, line string, why ...string) {
 	a.log.Info("news", "what", line, "why", why)
-	it := notify.Item{At: a.opts.Now(), Severity: kind.severity(), Line: line}
+	it := notify.Item{At: a.opts.Now(), Severity: kind.severity(), Line: line, Of: of.Name}
 	detail := func(name, text string) {
 		if text != "" {
 			it.Details = append(it.Details, notify.Detail{Name: name, Text: text})

@@ -268,17 +268,17 @@ func (a *Agent) carryOut(ctx context.Context, v *View, r *catalog.Record, d verd
 			a.past.verdicts[r.ID] = d
 		})
 		a.tell(change{what: api.EventExpiring, was: r, now: r, view: v})
-		a.news(ctx, plainNews, v.pool(r.LV).Name, name+" is unused, and goes to the trash in "+policy.FormatSpan(d.Wait), d.Reasons...)
+		a.newsOf(ctx, plainNews, r.Owner, v.pool(r.LV).Name, name+" is unused, and goes to the trash in "+policy.FormatSpan(d.Wait), d.Reasons...)
 		return
 	case policy.Trash:
 		err = a.expire(ctx, r)
 		if err == nil {
-			a.news(ctx, plainNews, v.pool(r.LV).Name, name+" went to the trash: it was not used", d.Reasons...)
+			a.newsOf(ctx, plainNews, r.Owner, v.pool(r.LV).Name, name+" went to the trash: it was not used", d.Reasons...)
 		}
 	case policy.Purge:
 		err = a.discard(ctx, r, stillTrash(r))
 		if err == nil {
-			a.news(ctx, plainNews, v.pool(r.LV).Name, name+" was purged: it has been in the trash long enough", d.Reasons...)
+			a.newsOf(ctx, plainNews, r.Owner, v.pool(r.LV).Name, name+" was purged: it has been in the trash long enough", d.Reasons...)
 		}
 	}
 	if err != nil {
@@ -340,7 +340,7 @@ func (a *Agent) relieve(ctx context.Context, p policy.Pool) {
 			a.log.Warn("cannot make room in a pool", "pool", p.Name, "volume", r.LV.Name, "error", err)
 			continue
 		}
-		a.news(ctx, warningNews, p.Name, v.Catalog.Shown(a.admin(), r)+" was purged before its time, because pool "+p.Name+" is too full")
+		a.newsOf(ctx, warningNews, r.Owner, p.Name, v.Catalog.Shown(a.admin(), r)+" was purged before its time, because pool "+p.Name+" is too full")
 	}
 }
 

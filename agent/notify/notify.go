@@ -32,6 +32,7 @@ type Item struct {
 	Severity Severity
 	Line     string   // what happened, before and after, and why: one sentence
 	Subject  string   // the same in short, for the mail's subject; empty: Line
+	Of       string   `json:",omitempty"` // whose doing it is, like a container's: only so many of one's are listed; empty: the host's own
 	Details  []Detail `json:",omitempty"`
 }
 
@@ -165,7 +166,7 @@ func (n *Notifier) Test(ctx context.Context) error {
 	}
 	now := time.Now()
 	it := Item{At: now, Line: "This is a test: mail from lls-agent arrives.", Subject: "test: mail from lls-agent arrives"}
-	return n.send(ctx, c, n.host.compose(newID(), now, []Item{it}, 0))
+	return n.send(ctx, c, n.host.compose(newID(), now, []Item{it}, leftOut{}))
 }
 
 // newID is the part of a Message-ID before the @.

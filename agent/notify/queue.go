@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,8 +16,15 @@ import (
 	"time"
 )
 
-// MaxItems is how many items wait at most; of urgent ones a quarter more. A mail lists no more.
+// MaxItems is how many items wait at most; of urgent ones a quarter more, and of those that are somebody's doing a quarter less, so that
+// nobody keeps news of the host out. A mail lists no more.
 const MaxItems = 200
+
+// MaxOf is how many items wait at most that are of one and the same doing.
+const MaxOf = 30
+
+// maxCrowds is of how many the items left out are counted apart.
+const maxCrowds = 100
 
 // maxFile is more than any file of the queue has: an item is cut to less.
 const maxFile = 64 << 10
@@ -42,7 +50,7 @@ type queued struct {
 type draft struct {
 	ID      string
 	Last    uint64
-	LeftOut int
+	LeftOut leftOut
 	At      time.Time
 }
 
@@ -52,8 +60,34 @@ type sentState struct {
 	At   time.Time
 }
 
-// leftOutState counts the items that found the queue full.
-type leftOutState struct{ Count int }
+// leftOut counts the items that found the queue full: all of them, and how many of these are of whose doing. It is never changed.
+type leftOut struct {
+	Count int
+	Of    map[string]int `json:",omitempty"`
+}
+
+// with counts one more.
+func (l leftOut) with(of string) leftOut {
+	l.Count++
+	if _, known := l.Of[of]; of != "" && (known || len(l.Of) < maxCrowds) {
+		l.Of = maps.Clone(l.Of)
+		if l.Of == nil {
+			l.Of = map[string]int{}
+		}
+		l.Of[of]++
+	}
+	return l
+}
+
+// without is what is left when what a mail told is taken off.
+func (l leftOut) without(told leftOut) leftOut {
+	rest := leftOut{Count: max(l.Count-told.Count, 0), Of: maps.Clone(l.Of)}
+	maps.DeleteFunc(rest.Of, func(of string, n int) bool { return n <= told.Of[of] })
+	for of := range rest.Of {
+		rest.Of[of] -= told.Of[of]
+	}
+	return rest
+}
 
 // queue is what waits, in memory as on disk: files are only read when it is opened.
 type queue struct {
@@ -61,7 +95,7 @@ type queue struct {
 	log     *slog.Logger
 	items   []queued // in order
 	next    uint64   // number
-	leftOut int
+	leftOut leftOut
 	sent    sentState
 	mail    *draft // nil: none is tried
 	frozen  bool   // a server may have taken the mail already: nothing may be added to it
@@ -87,15 +121,16 @@ func openQueue(dir string, log *slog.Logger) (*queue, error) {
 	slices.SortFunc(q.items, func(a, b queued) int { return cmp.Compare(a.number, b.number) })
 	var m draft
 	if q.read(mailName, &m) {
-		if m.Last > q.sent.Last && (q.count(m.Last) > 0 || m.LeftOut > 0) {
+		if m.Last > q.sent.Last && (q.count(m.Last) > 0 || m.LeftOut.Count > 0) {
 			q.mail, q.frozen, q.next = &m, true, max(q.next, m.Last+1)
 		} else {
 			q.remove(mailName)
 		}
 	}
-	var l leftOutState
-	q.read(leftOutName, &l)
-	q.leftOut = max(l.Count, 0)
+	var l leftOut
+	if q.read(leftOutName, &l) && l.Count > 0 {
+		q.leftOut = l
+	}
 	return q, nil
 }
 
@@ -190,7 +225,7 @@ func syncDir(dir string) error {
 }
 
 // waiting counts what is not sent.
-func (q *queue) waiting() int { return len(q.items) + q.leftOut }
+func (q *queue) waiting() int { return len(q.items) + q.leftOut.Count }
 
 // count is how many items have numbers up to last.
 func (q *queue) count(last uint64) int {
@@ -203,18 +238,31 @@ func (q *queue) count(last uint64) int {
 
 // add adds an item, or counts it as left out. It is in memory whatever the error.
 func (q *queue) add(it Item) error {
-	limit := MaxItems
-	if it.Severity >= Urgent {
-		limit += MaxItems / 4
-	}
-	if len(q.items) >= limit {
-		q.leftOut++
-		return q.write(leftOutName, leftOutState{q.leftOut})
+	if q.full(it) {
+		q.leftOut = q.leftOut.with(it.Of)
+		return q.write(leftOutName, q.leftOut)
 	}
 	number := q.next
 	q.next++
 	q.items = append(q.items, queued{it, number})
 	return q.write(fmt.Sprintf("%020d%s", number, itemSuffix), it)
+}
+
+// full says whether there is no room for an item.
+func (q *queue) full(it Item) bool {
+	limit, same := MaxItems, 0
+	switch {
+	case it.Severity >= Urgent:
+		limit += MaxItems / 4
+	case it.Of != "":
+		limit -= MaxItems / 4
+	}
+	for _, other := range q.items {
+		if it.Of != "" && other.Of == it.Of {
+			same++
+		}
+	}
+	return len(q.items) >= limit || same >= MaxOf
 }
 
 // draft says what to send: all that waits, or, when an earlier try may have been taken, the same as then. It is nil when nothing
@@ -224,7 +272,7 @@ func (q *queue) draft(now time.Time) (*draft, []Item, error) {
 		return nil, nil, nil
 	}
 	var err error
-	if q.mail == nil || !q.frozen && (q.count(q.mail.Last) < len(q.items) || q.mail.LeftOut < q.leftOut) {
+	if q.mail == nil || !q.frozen && (q.count(q.mail.Last) < len(q.items) || q.mail.LeftOut.Count < q.leftOut.Count) {
 		m := draft{ID: newID(), Last: q.next, LeftOut: q.leftOut, At: now}
 		if q.mail != nil {
 			m.ID = q.mail.ID
@@ -247,7 +295,7 @@ func (q *queue) done(at time.Time) error {
 	q.sent = sentState{Last: m.Last, At: at}
 	err := q.write(sentName, q.sent)
 	q.forget(m.Last)
-	if q.leftOut -= m.LeftOut; m.LeftOut > 0 {
+	if q.leftOut = q.leftOut.without(m.LeftOut); m.LeftOut.Count > 0 {
 		q.writeLeftOut()
 	}
 	return err
@@ -256,7 +304,7 @@ func (q *queue) done(at time.Time) error {
 // drop forgets everything, unsent.
 func (q *queue) drop() {
 	q.forget(q.next - 1)
-	q.leftOut = 0
+	q.leftOut = leftOut{}
 	q.writeLeftOut()
 }
 
@@ -272,9 +320,9 @@ func (q *queue) forget(last uint64) {
 }
 
 func (q *queue) writeLeftOut() {
-	if q.leftOut == 0 {
+	if q.leftOut.Count == 0 {
 		q.remove(leftOutName)
-	} else if err := q.write(leftOutName, leftOutState{q.leftOut}); err != nil {
+	} else if err := q.write(leftOutName, q.leftOut); err != nil {
 		q.log.Warn("cannot note how many items of mail were left out", "error", err)
 	}
 }

@@ -171,8 +171,8 @@ func TestAFloodIsCountedNotKept(t *testing.T) {
 		}
 	}
 	q = reopen(t, dir)
-	if want := MaxItems + MaxItems/4; len(q.items) != want || q.leftOut != 30+MaxItems-MaxItems/4 {
-		t.Errorf("%d items, %d left out", len(q.items), q.leftOut)
+	if want := MaxItems + MaxItems/4; len(q.items) != want || q.leftOut.Count != 30+MaxItems-MaxItems/4 {
+		t.Errorf("%d items, %d left out", len(q.items), q.leftOut.Count)
 	}
 	d, _ := lines(t, q)
 	if n := strings.Count(files(t, dir), " "); n != len(q.items)+1 {
@@ -186,17 +186,76 @@ func TestAFloodIsCountedNotKept(t *testing.T) {
 	}
 }
 
+func TestNobodyCrowdsOutTheNewsOfOthers(t *testing.T) {
+	dir := t.TempDir()
+	q := reopen(t, dir)
+	add := func(n int, of string, severity Severity) {
+		t.Helper()
+		for range n {
+			if err := q.add(Item{Line: "event", Of: of, Severity: severity}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	listed := func(d *draft, items []Item) map[string]int {
+		all := map[string]int{}
+		for _, it := range items {
+			all[it.Of]++
+		}
+		return all
+	}
+	add(400, "web1", Info)
+	add(100, "web1", Urgent)
+	add(2, "web2", Warn)
+	for n := range 20 {
+		add(MaxOf, fmt.Sprint("ci", n), Warn)
+	}
+	add(1, "web2", Info)
+	q = reopen(t, dir)
+	add(10, "", Warn)
+	q = reopen(t, dir)
+	d, items, err := q.draft(at(2, 0, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := listed(d, items); got["web1"] != MaxOf || got["web2"] != 2 || got[""] != 10 || len(items) != MaxItems-MaxItems/4+10 {
+		t.Errorf("listed are %v", got)
+	}
+	compose := func(d *draft) string {
+		return strings.Join(strings.Fields(lab.compose(d.ID, d.At, items, d.LeftOut).Body), " ")
+	}
+	body := compose(d)
+	for _, want := range []string{"And 953 more, until", " 470 of web1", " 1 of web2", " 30 of ci9,"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("it does not say %q:\n%s", want, body)
+		}
+	}
+	q = reopen(t, dir) // the mail is tried again, as it was
+	add(5, "web1", Info)
+	again, items, err := q.draft(at(3, 0, 0))
+	if err != nil || compose(again) != body {
+		t.Errorf("tried again it is another: %v\n%s", err, compose(again))
+	}
+	if err := q.done(again.At); err != nil {
+		t.Fatal(err)
+	}
+	q = reopen(t, dir)
+	if d, items, err = q.draft(at(4, 0, 0)); err != nil || len(items) != 0 || d.LeftOut.Count != 5 || d.LeftOut.Of["web1"] != 5 || len(d.LeftOut.Of) != 1 {
+		t.Errorf("the next is %+v with %d items: %v", d, len(items), err)
+	}
+}
+
 func TestOnlyACountIsAMailToo(t *testing.T) {
 	dir := t.TempDir()
-	if err := reopen(t, dir).write(leftOutName, leftOutState{5}); err != nil {
+	if err := reopen(t, dir).write(leftOutName, leftOut{Count: 5}); err != nil {
 		t.Fatal(err)
 	}
 	q := reopen(t, dir)
 	d, _ := lines(t, q)
-	if d == nil || d.LeftOut != 5 {
+	if d == nil || d.LeftOut.Count != 5 {
 		t.Fatalf("mail is %+v", d)
 	}
-	if q = reopen(t, dir); q.mail == nil || q.mail.ID != d.ID || q.mail.LeftOut != 5 {
+	if q = reopen(t, dir); q.mail == nil || q.mail.ID != d.ID || q.mail.LeftOut.Count != 5 {
 		t.Errorf("mail is %+v", q.mail)
 	}
 }

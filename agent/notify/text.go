@@ -2,6 +2,8 @@ package notify
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -15,6 +17,7 @@ const (
 	maxName    = 40
 	maxText    = 1000
 	maxSubject = 160
+	maxDoer    = 80
 	width      = 76 // RFC 5322, 2.1.1, wants less than 79
 )
 
@@ -31,6 +34,7 @@ func (it Item) clean() Item {
 	if it.Line == "" {
 		it.Line = "(nothing said)"
 	}
+	it.Of = oneLine(it.Of, maxDoer)
 	it.Severity = min(max(it.Severity, Info), Urgent)
 	var details []Detail
 	for _, d := range it.Details[:min(len(it.Details), maxDetails)] {
@@ -70,8 +74,8 @@ func (s Severity) mark() string {
 }
 
 // compose writes the mail about items, of which some more were left out.
-func (h identity) compose(id string, at time.Time, items []Item, leftOut int) message {
-	return message{ID: id, At: at, Subject: "[lls " + h.host + "] " + subject(items, leftOut), Body: h.body(at, items, leftOut)}
+func (h identity) compose(id string, at time.Time, items []Item, out leftOut) message {
+	return message{ID: id, At: at, Subject: "[lls " + h.host + "] " + subject(items, out.Count), Body: h.body(at, items, out)}
 }
 
 // subject is about the last of the most severe items: it tells the present state.
@@ -98,7 +102,7 @@ func subject(items []Item, leftOut int) string {
 }
 
 // body lists the items in their order, under the day they happened.
-func (h identity) body(at time.Time, items []Item, leftOut int) string {
+func (h identity) body(at time.Time, items []Item, out leftOut) string {
 	var b strings.Builder
 	day := ""
 	for _, it := range items {
@@ -125,12 +129,24 @@ func (h identity) body(at time.Time, items []Item, leftOut int) string {
 			b.WriteByte('\n')
 		}
 	}
-	if leftOut > 0 {
-		fold(&b, "", "", fmt.Sprintf("And %d more, until %s, which were too many to list: see journalctl -u lls-agent.",
-			leftOut, at.Local().Format("2 January, 15:04:05")))
+	if out.Count > 0 {
+		fold(&b, "", "", fmt.Sprintf("And %d more, until %s, which were too many to list%s: see journalctl -u lls-agent.",
+			out.Count, at.Local().Format("2 January, 15:04:05"), out.whose()))
 	}
 	text := strings.TrimRight(b.String(), "\n")
 	return text + "\n\n-- \nlls-agent on " + h.host + "\n"
+}
+
+// whose tells of whom most of the items were that were left out: " (470 of web1, 1 of web2)".
+func (l leftOut) whose() string {
+	var all []string
+	for _, of := range slices.Sorted(maps.Keys(l.Of)) {
+		all = append(all, fmt.Sprintf("%d of %s", l.Of[of], oneLine(of, maxDoer)))
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(all, ", ") + ")"
 }
 
 // fold writes text as lines of the width at most: the first begins with one string, the others with another.

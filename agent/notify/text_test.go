@@ -27,7 +27,7 @@ func TestAMailReadsWell(t *testing.T) {
 	zone, _ := at(14, 0, 0).Zone()
 	items := []Item{grown(), {At: at(14, 3, 9), Line: "web1/data went to the trash: unused for 90 days"},
 		{At: at(14, 5, 0), Severity: Urgent, Line: "pool main: metadata cannot grow from 8.0M: 2.0M are left in the group, and 4.0M are its reserve"}}
-	m := lab.compose("id", at(14, 8, 0), items, 7)
+	m := lab.compose("id", at(14, 8, 0), items, leftOut{Count: 7, Of: map[string]int{"web1": 4}})
 	if want := "[lls lab] 10 events: URGENT: pool main: metadata cannot grow from 8.0M: 2.0M are left in the group, and 4.0M are its reserve"; m.Subject != want {
 		t.Errorf("subject is %q, want %q", m.Subject, want)
 	}
@@ -42,8 +42,8 @@ func TestAMailReadsWell(t *testing.T) {
 14:03:09  web1/data went to the trash: unused for 90 days
 14:05:00  URGENT: pool main: metadata cannot grow from 8.0M: 2.0M are left
           in the group, and 4.0M are its reserve
-And 7 more, until 22 November, 14:08:00, which were too many to list: see
-journalctl -u lls-agent.
+And 7 more, until 22 November, 14:08:00, which were too many to list (4 of
+web1): see journalctl -u lls-agent.
 
 -- ` + `
 lls-agent on lab
@@ -116,9 +116,9 @@ func FuzzMail(f *testing.F) {
 	f.Add("a\r\nBcc: evil@example.org\r\n\r\nbody", "\r\n.\r\nQUIT\r\n", "x\ny: z", strings.Repeat("long", 500), 3)
 	f.Add("=?utf-8?q?=0D=0ABcc:x?=", "\x00\x1b", "größe", "From \x85nobody\u2028.", 0)
 	f.Add(strings.Repeat("ü", 3000), strings.Repeat("漢字", 300), strings.Repeat("n", 300), "\xff", 1)
-	f.Fuzz(func(t *testing.T, line, short, name, text string, leftOut int) {
+	f.Fuzz(func(t *testing.T, line, short, name, text string, left int) {
 		it := Item{At: at(1, 2, 3), Line: line, Subject: short, Details: []Detail{{name, text}, {"forecast", text}}}.clean()
-		m := lab.compose("lls.id", at(1, 2, 4), []Item{it, it}, leftOut)
+		m := lab.compose("lls.id", at(1, 2, 4), []Item{it, it}, leftOut{Count: left})
 		from := &mail.Address{Address: "root@lab.example"}
 		var raw bytes.Buffer
 		if _, err := build(m, lab.domain, from, &mail.Address{Address: "admin@lab.example"}).WriteTo(&raw); err != nil {
