@@ -162,8 +162,11 @@ func (c *call) explain(err error) *api.Error {
 	switch {
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		e = api.Errorf(api.Busy, "cannot do it now: the host took too long").WithHint("try again; see whether it was done: lls list")
+	case errors.Is(err, lvm.ErrThreshold):
+		e = api.Errorf(api.Full, "cannot do it now: the pool is filling, and LVM makes nothing new in it until it has grown").
+			WithHint("it grows by itself, so try again in a moment; if it does not, lls-agent status tells the sysadmin why")
 	case errors.Is(err, lvm.ErrPoolFull) || errors.Is(err, lvm.ErrNoSpace):
-		e = api.Errorf(api.Full, "cannot do it: the pool has no room")
+		e = api.Errorf(api.Full, "cannot do it: the pool has no room").WithHint("purge what is not needed: lls purge NAME --yes; or ask the sysadmin to have it grow")
 	case errors.As(err, &depend):
 		e = api.Errorf(api.Busy, "cannot do it: other volumes depend on it").WithHint("ask the sysadmin which: lls-agent info NAME")
 		if c.asker.Admin {

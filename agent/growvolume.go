@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,7 +29,15 @@ type volumeGrowing struct {
 	growing
 	due  time.Time
 	busy bool
-	why  string // why it does not grow though it should
+	stuck
+}
+
+// stuck is why a volume does not grow though it should. The zero value is that nothing stands against it.
+type stuck struct {
+	kind   string // what is told of once
+	why    string // as its owner may know it
+	remedy string // what its owner can do
+	cause  string // as the sysadmin is told, where that is more
 }
 
 func newVolumeGrowers() *volumeGrowers {
@@ -44,22 +54,22 @@ func (vs *volumeGrowers) look(id catalog.ID) {
 	poke(vs.wake)
 }
 
-// why says why a volume does not grow though it should; empty when nothing stands against it.
-func (vs *volumeGrowers) why(id catalog.ID) string {
+// why says why a volume does not grow though it should.
+func (vs *volumeGrowers) why(id catalog.ID) stuck {
 	vs.mu.Lock()
 	defer vs.mu.Unlock()
 	if w := vs.all[id]; w != nil {
-		return w.why
+		return w.stuck
 	}
-	return ""
+	return stuck{}
 }
 
-// setWhy says whether that is news.
-func (vs *volumeGrowers) setWhy(w *volumeGrowing, why string) bool {
+// setWhy says whether that is another reason.
+func (vs *volumeGrowers) setWhy(w *volumeGrowing, s stuck) bool {
 	vs.mu.Lock()
 	defer vs.mu.Unlock()
-	changed := (w.why == "") != (why == "")
-	w.why = why
+	changed := w.kind != s.kind
+	w.stuck = s
 	return changed
 }
 
@@ -154,15 +164,21 @@ func (a *Agent) tendVolume(ctx context.Context, id catalog.ID, w *volumeGrowing)
 		Grown: !w.grownAt.IsZero(), SinceGrown: now.Sub(w.grownAt),
 	})
 	switch {
-	case d.To > 0 && !w.failedAt.IsZero() && now.Sub(w.failedAt) < max(rule.CoolDown, retryAtLeast):
+	case (r.Growing || d.To > 0) && !w.failedAt.IsZero() && now.Sub(w.failedAt) < max(rule.CoolDown, retryAtLeast):
 		return blockedEvery
+	case r.Growing: // it has room that its file system does not have yet: no more before that
+		if err := a.finishGrowth(ctx, r.ID); err != nil {
+			return a.swellFailed(ctx, v, r, w, percent, err)
+		}
+		if !w.failedAt.IsZero() {
+			a.newsOf(ctx, plainNews, r.Owner, v.pool(r.LV).Name, v.Catalog.Shown(a.admin(), r)+": its file system has grown to "+r.LV.Size.String()+" after all")
+		}
+		w.grew(a.growers.now())
+		a.canSwell(w)
+		return policy.PollMin
 	case d.To > 0:
 		if err := a.swell(ctx, r, lvm.Size(d.To)); err != nil {
-			w.failedAt = a.growers.now()
-			if ctx.Err() == nil {
-				a.cannotSwell(ctx, v, r, w, percent, "it failed", a.asOwner(r).explain(err).Message)
-			}
-			return blockedEvery
+			return a.swellFailed(ctx, v, r, w, percent, err)
 		}
 		w.grew(a.growers.now())
 		a.canSwell(w)
@@ -172,11 +188,35 @@ func (a *Agent) tendVolume(ctx context.Context, id catalog.ID, w *volumeGrowing)
 	case d.Blocked == policy.BlockedCool:
 		return min(d.Wait, policy.PollMin)
 	case d.Blocked == policy.BlockedCap:
-		a.cannotSwell(ctx, v, r, w, percent, "it has the size that it may grow to", d.Why)
+		a.cannotSwell(ctx, v, r, w, percent, stuck{kind: "cap", why: "it has the size that it may grow to", remedy: a.beyond(v, r), cause: d.Why})
 		return blockedEvery
 	}
 	a.canSwell(w)
 	return wait
+}
+
+// beyond is what an owner can type whose volume has the size that it may grow to.
+func (a *Agent) beyond(v *View, r *catalog.Record) string {
+	byHand := fmt.Sprintf("lls resize %s +1G", r.Name)
+	if limit := a.config().Rules(v.pool(r.LV).Name, r.Owner.Name, string(r.Name)).Growth.Cap; limit > 0 && int64(r.LV.Size) >= limit {
+		return byHand // growth.volume.cap lets nobody say more
+	}
+	return fmt.Sprintf("lls set %s --grow-to MAX, or %s", r.Name, byHand)
+}
+
+// swellFailed notes and tells that a growth failed, or was refused, and gives when to look again.
+func (a *Agent) swellFailed(ctx context.Context, v *View, r *catalog.Record, w *volumeGrowing, percent float64, err error) time.Duration {
+	w.failedAt = a.growers.now()
+	if ctx.Err() != nil {
+		return blockedEvery
+	}
+	if refused := (*policy.Refusal)(nil); errors.As(err, &refused) {
+		a.cannotSwell(ctx, v, r, w, percent, stuck{kind: refused.Limit, why: refused.Why, remedy: refused.Hint})
+		return blockedEvery
+	}
+	e := a.asOwner(r).explain(err)
+	a.cannotSwell(ctx, v, r, w, percent, stuck{kind: "failed", why: strings.TrimPrefix(e.Message, "cannot do it: "), remedy: e.Hint, cause: err.Error()})
+	return blockedEvery
 }
 
 // volumeGrowth is how a volume grows: as the policy says, and no further than its owner wants.
@@ -206,22 +246,24 @@ func (a *Agent) swell(ctx context.Context, r *catalog.Record, to lvm.Size) error
 
 // canSwell notes that nothing stands against a volume's growth.
 func (a *Agent) canSwell(w *volumeGrowing) {
-	if a.volumes.setWhy(w, "") {
+	if a.volumes.setWhy(w, stuck{}) {
 		a.remindAll()
 	}
 }
 
 // cannotSwell tells the owner and the sysadmin that a volume cannot grow: once for each reason, and again after an hour.
-func (a *Agent) cannotSwell(ctx context.Context, v *View, r *catalog.Record, w *volumeGrowing, percent float64, reason, why string) {
-	now := a.growers.now()
-	if a.volumes.setWhy(w, policy.FormatPercent(percent)+" full, and cannot grow: "+reason) {
+func (a *Agent) cannotSwell(ctx context.Context, v *View, r *catalog.Record, w *volumeGrowing, percent float64, s stuck) {
+	full := policy.FormatPercent(percent) + " full"
+	why := cmp.Or(s.cause, s.why)
+	s.why = full + ", and cannot grow: " + s.why
+	if a.volumes.setWhy(w, s) {
 		a.remindAll()
 	}
-	if !w.tellNow(reason, now) {
+	if !w.tellNow(s.kind, a.growers.now()) {
 		return
 	}
-	a.tell(change{what: api.EventFull, was: r, now: r, view: v, why: why})
-	a.newsOf(ctx, warningNews, r.Owner, v.pool(r.LV).Name, fmt.Sprintf("%s cannot grow, and is %s full", v.Catalog.Shown(a.admin(), r), policy.FormatPercent(percent)), why)
+	a.tell(change{what: api.EventFull, was: r, now: r, view: v, why: s.why + "; what helps: " + s.remedy})
+	a.newsOf(ctx, warningNews, r.Owner, v.pool(r.LV).Name, fmt.Sprintf("%s cannot grow, and is %s", v.Catalog.Shown(a.admin(), r), full), why)
 }
 
 // growTo is what set was asked to have a volume grow to: 0 for no growth of its own, or for nothing said.

@@ -17,10 +17,18 @@ import (
 // growing makes an active volume of c1, 1G large, that grows to a size by itself, and gives what tends it.
 func (b *bench) growing(name, to string) (catalog.ID, func(percent float64) time.Duration) {
 	b.t.Helper()
+	id, at := b.growingBy(name, to)
+	w := &volumeGrowing{}
+	return id, func(percent float64) time.Duration { return at(percent, w) }
+}
+
+// growingBy is growing, with what is remembered of the volume in the caller's hand.
+func (b *bench) growingBy(name, to string) (catalog.ID, func(percent float64, w *volumeGrowing) time.Duration) {
+	b.t.Helper()
 	made := b.post(b.c1, api.PathCreate, api.CreateRequest{Name: name, Size: "1G", Mount: "/" + name}, "")
 	b.post(b.c1, api.PathSet, api.SetRequest{Name: name, GrowTo: to}, "")
-	id, w := catalog.ID(made.ID), &volumeGrowing{}
-	return id, func(percent float64) time.Duration {
+	id := catalog.ID(made.ID)
+	return id, func(percent float64, w *volumeGrowing) time.Duration {
 		b.t.Helper()
 		v := b.fresh(id)
 		b.dev.mu.Lock()

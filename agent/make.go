@@ -150,7 +150,7 @@ func (c *call) overPool(ctx context.Context, v *View, verb, name string, p polic
 
 // full is a refusal of the policy as an error.
 func full(verb, name string, r *policy.Refusal) *api.Error {
-	return api.Errorf(api.Full, "cannot %s %s: %s", verb, name, r.Why).WithHint("%s", r.Hint)
+	return api.Errorf(api.Full, "cannot %s %s: %s", verb, name, r.Why).WithHint("%s", r.Hint).Because(r)
 }
 
 func (c *call) create(ctx context.Context, in api.CreateRequest) (api.Volume, error) {

@@ -48,8 +48,8 @@ func (a *Agent) remind(g *guest) error {
 		if r.Owner != g.Owner || r.State != catalog.Live {
 			continue
 		}
-		if why := a.volumes.why(r.ID); why != "" {
-			fmt.Fprintf(&b, "%s is %s. More room: lls set %s --grow-to MAX, or lls resize %s +1G\n", r.Name, why, r.Name, r.Name)
+		if s := a.volumes.why(r.ID); s.kind != "" {
+			fmt.Fprintf(&b, "%s is %s. What helps: %s\n", r.Name, s.why, s.remedy)
 		}
 		if at := a.expires(r); at != nil {
 			fmt.Fprintf(&b, "%s is not used, and goes to the trash on %s. To keep it: lls keep %s --for 7d\n", r.Name, at.Format("2006-01-02 15:04"), r.Name)

@@ -361,7 +361,7 @@ func (p *plan) counted(v *View) policy.Ask {
 
 // more is what a change of a pool's group adds to what its owner uses of the pool.
 func (v *View) more(o catalog.Owner, p policy.Pool, change edit) policy.Ask {
-	was, now := useOf(v, o, p), useOf(v.edited(lvm.VG(p.Group), change), o, p)
+	was, now := useOf(v, o, p, nil), useOf(v.edited(lvm.VG(p.Group), change), o, p, nil)
 	return policy.Ask{Volume: now.Volumes > was.Volumes, Snapshot: now.Snapshots > was.Snapshots, Size: max(0, now.Size-was.Size)}
 }
 

@@ -237,8 +237,8 @@ func (c *call) usageOwners(v *View) ([]catalog.Owner, error) {
 }
 
 // useOf adds up what an owner has in a pool, trash included. What a refresh replaced counts as one with what replaced it, and the pair as
-// much as the larger of the two: else many small ones could each hide a large one.
-func useOf(v *View, o catalog.Owner, p policy.Pool) (use policy.Use) {
+// much as the larger of the two: else many small ones could each hide a large one. What each frees is from f, if there is one.
+func useOf(v *View, o catalog.Owner, p policy.Pool, f *figures) (use policy.Use) {
 	hidden := map[catalog.ID]lvm.Size{} // in the trash, by what replaced it
 	for _, r := range v.Catalog.Records {
 		if next := v.Catalog.Replacement(r); next != nil {
@@ -246,9 +246,13 @@ func useOf(v *View, o catalog.Owner, p policy.Pool) (use policy.Use) {
 		}
 	}
 	for _, r := range v.Catalog.Records {
-		if r.Owner == o && v.pool(r.LV) == p && v.Catalog.Replacement(r) == nil {
-			size := max(r.LV.Size, hidden[r.ID])
-			use.Add(policy.Held{Name: string(r.Name), Ref: string(r.LV.Name), Size: int64(size), Snapshot: r.Origin != "", Trash: r.State == catalog.Trash})
+		if r.Owner == o && v.pool(r.LV) == p {
+			h := policy.Held{Name: string(r.Name), Ref: string(r.LV.Name), Size: int64(max(r.LV.Size, hidden[r.ID])), Snapshot: r.Origin != "", Trash: r.State == catalog.Trash}
+			h.Uncounted = v.Catalog.Replacement(r) != nil
+			if f != nil {
+				h.Frees = f.volumes[r.ID].frees
+			}
+			use.Add(h)
 		}
 	}
 	return use
@@ -256,9 +260,10 @@ func useOf(v *View, o catalog.Owner, p policy.Pool) (use policy.Use) {
 
 // use is useOf, with what only the owner's volumes map of the pool, as far as that is known.
 func (a *Agent) use(v *View, o catalog.Owner, p policy.Pool) policy.Use {
-	use := useOf(v, o, p)
-	if f := a.measured.of(p); f != nil {
-		use.Exclusive = f.exclusive(v, o)
+	f := a.measured.of(p)
+	use := useOf(v, o, p, f)
+	if f != nil {
+		use.Exclusive, use.ExclusiveAge = f.exclusive(v, o), a.opts.Now().Sub(f.at)
 	}
 	return use
 }

@@ -101,7 +101,7 @@ func (w *writer) afterCreate(ctx context.Context, g Group, failure *run.Error, n
 		return ErrExists
 	}
 	if strings.Contains(failure.Stderr, reachedThreshold) { // it may have grown since
-		return ErrPoolFull
+		return ErrThreshold
 	}
 	if p, ok := g.Pool(pool); ok && w.host.full(ctx, p) {
 		return ErrPoolFull

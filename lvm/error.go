@@ -30,6 +30,10 @@ var (
 	// ErrNotMonitored means that dmeventd does not watch a pool.
 	ErrNotMonitored = errors.New("not monitored by dmeventd")
 
+	// ErrThreshold, which is an ErrPoolFull, means that LVM makes no new volumes
+	// in a pool until it has had it grow.
+	ErrThreshold = fmt.Errorf("LVM makes nothing new before it has grown: %w", ErrPoolFull)
+
 	// ErrUnknown means that a change failed or was given up, and that reading
 	// the group again failed too: whether it took place is not known.
 	ErrUnknown = errors.New("outcome not known")

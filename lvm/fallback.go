@@ -20,7 +20,7 @@ import (
 // profile's name, and a file of that name says what it means. What LVM does with
 // it (seen with 2.03.16 and 2.03.31):
 //
-//   - Above the threshold LVM makes no new volumes in the pool (ErrPoolFull).
+//   - Above the threshold LVM makes no new volumes in the pool (ErrThreshold).
 //   - It knows no cap but the group's free space, and goes on for as long as
 //     there is any. Who wants one takes the fallback away before it is reached.
 //   - dmeventd looks every 10 seconds, and at once when the kernel says that the

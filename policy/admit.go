@@ -29,8 +29,9 @@ type Limits struct {
 type Use struct {
 	Volumes, Snapshots int
 	Size               int64
-	Exclusive          int64 // 0 while it is not known
-	Trash              int   // how many of the volumes are in the trash
+	Exclusive          int64         // 0 while it is not known
+	ExclusiveAge       time.Duration // how long ago that was so, and what each of the volumes frees
+	Trash              int           // how many of the volumes are in the trash
 	held               []Held
 }
 
@@ -40,10 +41,16 @@ type Held struct {
 	Size            int64
 	Snapshot, Trash bool
 	Ref             string // what to type to mean this one and no other; Name where it is empty
+	Frees           int64  // bytes of Exclusive that purging it alone gives back; 0 while that is not known
+	Uncounted       bool   // it counts for nothing but its data
 }
 
 // Add counts one volume.
 func (u *Use) Add(h Held) {
+	if h.Uncounted {
+		u.held = append(u.held, h)
+		return
+	}
 	u.Volumes++
 	u.Size += h.Size
 	if h.Snapshot {
@@ -58,14 +65,20 @@ func (u *Use) Add(h Held) {
 // named is how many volumes a refusal names.
 const named = 3
 
+// counted is how large a volume is for all limits but limits.exclusive.
+func counted(h Held) int64 { return h.Size }
+
+// frees is how large it is for that one.
+func frees(h Held) int64 { return h.Frees }
+
 // largest are those of the volumes that one can name, the largest first, and how many there are in all.
-func (u Use) largest(which func(Held) bool) (few []Held, all int) {
+func (u Use) largest(size func(Held) int64, which func(Held) bool) (few []Held, all int) {
 	for _, h := range u.held {
 		if which(h) {
 			few = append(few, h)
 		}
 	}
-	slices.SortStableFunc(few, func(a, b Held) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.Name, b.Name)) })
+	slices.SortStableFunc(few, func(a, b Held) int { return cmp.Or(cmp.Compare(size(b), size(a)), cmp.Compare(a.Name, b.Name)) })
 	return few[:min(named, len(few))], len(few)
 }
 
@@ -87,27 +100,44 @@ func (r *Refusal) Error() string { return r.Why }
 
 // Admit decides whether a container that uses use may have ask. It returns nil or the first limit that says no.
 func (l Limits) Admit(use Use, ask Ask) *Refusal {
-	anything := func(Held) bool { return true }
+	anything := func(h Held) bool { return !h.Uncounted }
 	switch {
 	case ask.Volume && l.Volumes > 0 && use.Volumes >= l.Volumes:
 		return use.refuse("limits.volumes", strconv.Itoa(l.Volumes), "used up by "+use.told("volume", anything), anything)
 	case ask.Snapshot && l.Snapshots > 0 && use.Snapshots >= l.Snapshots:
-		snapshots := func(h Held) bool { return h.Snapshot }
+		snapshots := func(h Held) bool { return h.Snapshot && !h.Uncounted }
 		return use.refuse("limits.snapshots", strconv.Itoa(l.Snapshots), "used up by "+use.told("snapshot", snapshots), snapshots)
 	case ask.Size > 0 && l.Size > 0 && ask.Size > l.Size-use.Size:
 		why := fmt.Sprintf("%s is in use by %s, and this needs %s more", FormatSize(use.Size), use.told("volume", anything), FormatSize(ask.Size))
 		return use.refuse("limits.size", FormatSize(l.Size), why, anything)
 	case ask != Ask{} && l.Exclusive > 0 && use.Exclusive >= l.Exclusive:
-		why := fmt.Sprintf("%s of data is in no volume but these %s", FormatSize(use.Exclusive), use.told("volume", anything))
-		return use.refuse("limits.exclusive", FormatSize(l.Exclusive), why, anything)
+		return use.refuseExclusive(l.Exclusive)
 	}
 	return nil
+}
+
+// refuseExclusive says what to type to free data that is in no other's volumes. What one volume frees by itself is less than all where its
+// data is in several.
+func (u Use) refuseExclusive(allowed int64) *Refusal {
+	r := &Refusal{Limit: "limits.exclusive", Why: fmt.Sprintf("limits.exclusive allows %s: %s of data was in no volume but these %s, %s ago",
+		FormatSize(allowed), FormatSize(u.Exclusive), u.told("volume", func(Held) bool { return false }), FormatSpan(u.ExclusiveAge))}
+	trash, _ := u.largest(frees, func(h Held) bool { return h.Trash && h.Frees > 0 })
+	live, _ := u.largest(frees, func(h Held) bool { return !h.Trash && h.Frees > 0 })
+	switch {
+	case len(trash) > 0:
+		r.Hint = fmt.Sprintf("lls purge %s --yes frees %s for good; what each frees: lls list --all", cmp.Or(trash[0].Ref, trash[0].Name), FormatSize(trash[0].Frees))
+	case len(live) > 0:
+		r.Hint = fmt.Sprintf("make room: lls delete NAME, then lls purge NAME --yes; what frees most: %s", listed(frees, live))
+	default:
+		r.Hint = "make room: delete files, then lls trim; or delete and purge several volumes, as each shares its data with others of yours: lls list --all"
+	}
+	return r
 }
 
 // told says how many there are: "12 volumes, 3 of them in the trash (big 10G, old 1G, mine 512M)".
 func (u Use) told(what string, which func(Held) bool) string {
 	all, trash := u.Volumes, u.Trash
-	few, n := u.largest(func(h Held) bool { return h.Trash && which(h) })
+	few, n := u.largest(counted, func(h Held) bool { return h.Trash && which(h) })
 	if what == "snapshot" {
 		all, trash = u.Snapshots, n
 	}
@@ -119,17 +149,17 @@ func (u Use) told(what string, which func(Held) bool) string {
 	case trash == 0:
 		return text
 	case trash > len(few) && len(few) > 0:
-		return fmt.Sprintf("%s, %d of them in the trash (the largest are %s)", text, trash, listed(few))
+		return fmt.Sprintf("%s, %d of them in the trash (the largest are %s)", text, trash, listed(counted, few))
 	case len(few) > 0:
-		return fmt.Sprintf("%s, %d of them in the trash (%s)", text, trash, listed(few))
+		return fmt.Sprintf("%s, %d of them in the trash (%s)", text, trash, listed(counted, few))
 	}
 	return fmt.Sprintf("%s, %d of them in the trash", text, trash)
 }
 
-func listed(few []Held) string {
+func listed(size func(Held) int64, few []Held) string {
 	var all []string
 	for _, h := range few {
-		all = append(all, h.Name+" "+FormatSize(h.Size))
+		all = append(all, h.Name+" "+FormatSize(size(h)))
 	}
 	return strings.Join(all, ", ")
 }
@@ -137,13 +167,13 @@ func listed(few []Held) string {
 // refuse says what to type: to purge the largest of those in the trash, or to delete one that is not.
 func (u Use) refuse(limit, allowed, why string, which func(Held) bool) *Refusal {
 	r := &Refusal{Limit: limit, Why: fmt.Sprintf("%s allows %s: %s", limit, allowed, why)}
-	trash, _ := u.largest(func(h Held) bool { return h.Trash && which(h) })
-	live, _ := u.largest(func(h Held) bool { return !h.Trash && which(h) })
+	trash, _ := u.largest(counted, func(h Held) bool { return h.Trash && which(h) })
+	live, _ := u.largest(counted, func(h Held) bool { return !h.Trash && which(h) })
 	switch {
 	case len(trash) > 0:
 		r.Hint = fmt.Sprintf("lls purge %s --yes frees %s for good; all that counts: lls list --all", cmp.Or(trash[0].Ref, trash[0].Name), freed(limit, trash[0]))
 	case len(live) > 0:
-		r.Hint = fmt.Sprintf("make room: lls delete NAME, then lls purge NAME --yes; the largest: %s", listed(live))
+		r.Hint = fmt.Sprintf("make room: lls delete NAME, then lls purge NAME --yes; the largest: %s", listed(counted, live))
 	default:
 		r.Hint = "make room: lls delete NAME, then lls purge NAME --yes; lls usage shows what counts"
 	}

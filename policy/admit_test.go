@@ -66,13 +66,23 @@ func TestAdmitRefusesJustPastEachLimit(t *testing.T) {
 func TestAQuotaSaysWhatIsUsedByWhatAndWhatToType(t *testing.T) {
 	var u Use
 	for _, h := range []Held{
-		{"small", 512 << 20, false, true, ""}, {"big", 100 << 30, true, true, ""}, {"old", 1536 << 20, false, true, ""}, {"mid", 10 << 30, true, true, ""},
-		{"live", 3 << 40, true, false, ""}, {"other", 1 << 40, false, false, ""},
+		{Name: "small", Size: 512 << 20, Trash: true}, {Name: "big", Size: 100 << 30, Snapshot: true, Trash: true}, {Name: "old", Size: 1536 << 20, Trash: true},
+		{Name: "mid", Size: 10 << 30, Snapshot: true, Trash: true}, {Name: "live", Size: 3 << 40, Snapshot: true}, {Name: "other", Size: 1 << 40},
+		{Name: "replaced", Size: 9 << 40, Snapshot: true, Trash: true, Uncounted: true},
 	} {
 		u.Add(h)
 	}
 	live := Use{}
-	live.Add(Held{"one", 2 << 30, false, false, ""})
+	live.Add(Held{Name: "one", Size: 2 << 30})
+	data := func(frees ...int64) Use {
+		use := Use{Exclusive: 20 << 20, ExclusiveAge: 190 * time.Second}
+		for n, h := range []Held{{Name: "data", Size: 1 << 30}, {Name: "more", Size: 9 << 30}, {Name: "empty", Size: 900 << 30, Trash: true}, {Name: "mine", Ref: "mine.aaaaaaa", Size: 1 << 30, Trash: true, Uncounted: true}} {
+			h.Frees = frees[n]
+			use.Add(h)
+		}
+		return use
+	}
+	const exclusive = "limits.exclusive allows 10M: 20M of data was in no volume but these 3 volumes, 1 of them in the trash, 3m 10s ago"
 	snap := Ask{Volume: true, Snapshot: true, Size: 1 << 40}
 	for _, tt := range []struct {
 		limits    Limits
@@ -93,6 +103,18 @@ func TestAQuotaSaysWhatIsUsedByWhatAndWhatToType(t *testing.T) {
 			Limits{Size: 5 << 40}, u,
 			"limits.size allows 5T: 4.11T is in use by 6 volumes, 4 of them in the trash (the largest are big 100G, mid 10G, old 1.5G), and this needs 1T more",
 			"lls purge big --yes frees 100G for good; all that counts: lls list --all",
+		},
+		{
+			Limits{Exclusive: 10 << 20}, data(12<<20, 3<<20, 0, 5<<20), exclusive,
+			"lls purge mine.aaaaaaa --yes frees 5M for good; what each frees: lls list --all",
+		},
+		{
+			Limits{Exclusive: 10 << 20}, data(12<<20, 13<<20, 0, 0), exclusive,
+			"make room: lls delete NAME, then lls purge NAME --yes; what frees most: more 13M, data 12M",
+		},
+		{
+			Limits{Exclusive: 10 << 20}, data(0, 0, 0, 0), exclusive,
+			"make room: delete files, then lls trim; or delete and purge several volumes, as each shares its data with others of yours: lls list --all",
 		},
 		{
 			Limits{Volumes: 1}, live,

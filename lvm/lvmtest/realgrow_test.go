@@ -241,8 +241,8 @@ func TestRealPoolAboveItsFallbackIsFull(t *testing.T) {
 	err = e.Host.Write(t.Context(), r.vg, func(w lvm.Writer) error {
 		return w.Snapshot(t.Context(), lvm.Snapshot{Origin: "a", Name: "s", Tags: []lvm.Tag{Mark}})
 	})
-	if !errors.Is(err, lvm.ErrPoolFull) {
-		t.Errorf("a snapshot gives %v, want %v", err, lvm.ErrPoolFull)
+	if !errors.Is(err, lvm.ErrThreshold) {
+		t.Errorf("a snapshot gives %v, want %v", err, lvm.ErrThreshold)
 	}
 	err = e.Host.Write(t.Context(), r.vg, func(w lvm.Writer) error {
 		return w.ExtendPool(t.Context(), e.Pool, groups[0].Pools[0].Size+4*lvm.MiB, 0)
