@@ -279,13 +279,9 @@ func (p *past) size(pool string, part policy.Part) (n int64) {
 	return n
 }
 
-// seen notes how large a part is, and gives how large it was.
-func (p *past) seen(pool string, part policy.Part, size int64) (was int64) {
-	p.with(func(h *history.History) {
-		was = h.Sizes[partKey(pool, part)]
-		h.Sizes[partKey(pool, part)] = size
-	})
-	return was
+// seen notes how large a part is.
+func (p *past) seen(pool string, part policy.Part, size int64) {
+	p.with(func(h *history.History) { h.Sizes[partKey(pool, part)] = size })
 }
 
 // notice tells of growth that was not the agent's: LVM's own, while the agent was away or was slower, or somebody's by hand.
@@ -301,11 +297,13 @@ func (g *grower) notice(ctx context.Context, p policy.Pool, lv lvm.Pool) {
 	}
 	changed := false
 	for part, size := range map[policy.Part]lvm.Size{policy.PartData: lv.Size, policy.PartMetadata: lv.MetadataSize} {
-		was := a.past.seen(p.Name, part, int64(size))
+		was := a.past.size(p.Name, part)
 		changed = changed || was != int64(size)
 		if was > 0 && was < int64(size) {
+			g.parts[part].grew(a.growers.now()) // whoever did it: a cool-down is between two growths
 			a.news(ctx, plainNews, p.Name, fmt.Sprintf("pool %s: %s grew from %s to %s %s", p.Name, part, lvm.Size(was), size, when), who)
 		}
+		a.past.seen(p.Name, part, int64(size)) // after that: told twice is better than never
 	}
 	if changed {
 		g.keep()
@@ -362,10 +360,10 @@ func (g *grower) tendPart(ctx context.Context, v *View, p policy.Pool, lv lvm.Po
 		w.grew(a.growers.now())
 		g.clear(p, part)
 		if grew {
-			a.past.seen(p.Name, part, d.To)
-			g.keep()
 			a.news(ctx, plainNews, p.Name, fmt.Sprintf("pool %s: %s grew from %s to %s, because it was %s full",
 				p.Name, part, size, lvm.Size(d.To), policy.FormatPercent(percent)), d.Why)
+			a.past.seen(p.Name, part, d.To) // an agent that ends before this is followed by one that tells of it again
+			g.keep()
 			a.bus.Emit(bus.Event{Signal: bus.PoolGrown, Object: bus.PoolPath(p.Name), Name: p.Name, Details: map[string]string{
 				"Part": string(part), "Before": strconv.FormatInt(int64(size), 10), "After": strconv.FormatInt(d.To, 10),
 			}})

@@ -223,6 +223,7 @@ func (a *Agent) tend(ctx context.Context, step time.Duration) {
 	if err != nil {
 		return // the next report tells of it; time that was not observed does not count
 	}
+	a.tellDone(ctx, v)
 	a.sample(v, step)
 	f := a.gather(ctx, v)
 	now := a.opts.Now()
@@ -243,9 +244,11 @@ func (a *Agent) tend(ctx context.Context, step time.Duration) {
 		}
 		a.past.verdicts = verdicts
 	})
+	a.intend(due, func(r *catalog.Record) (history.Deed, bool) { return a.deed(v, r, verdicts[r.ID]) })
 	for _, r := range due {
 		a.carryOut(ctx, v, r, verdicts[r.ID])
 	}
+	a.toldOf(due)
 	for _, p := range a.config().Pools {
 		a.relieve(ctx, p)
 	}
@@ -258,7 +261,6 @@ func (a *Agent) tend(ctx context.Context, step time.Duration) {
 
 // carryOut does what a verdict says. What changed meanwhile is left alone: it is looked at again a minute later.
 func (a *Agent) carryOut(ctx context.Context, v *View, r *catalog.Record, d verdict) {
-	name := v.Catalog.Shown(a.admin(), r)
 	var err error
 	switch d.Action {
 	case policy.Announce:
@@ -268,22 +270,19 @@ func (a *Agent) carryOut(ctx context.Context, v *View, r *catalog.Record, d verd
 			a.past.verdicts[r.ID] = d
 		})
 		a.tell(change{what: api.EventExpiring, was: r, now: r, view: v})
-		a.newsOf(ctx, plainNews, r.Owner, v.pool(r.LV).Name, name+" is unused, and goes to the trash in "+policy.FormatSpan(d.Wait), d.Reasons...)
+		a.newsOf(ctx, plainNews, r.Owner, v.pool(r.LV).Name, v.Catalog.Shown(a.admin(), r)+" is unused, and goes to the trash in "+policy.FormatSpan(d.Wait), d.Reasons...)
 		return
 	case policy.Trash:
 		err = a.expire(ctx, r)
-		if err == nil {
-			a.newsOf(ctx, plainNews, r.Owner, v.pool(r.LV).Name, name+" went to the trash: it was not used", d.Reasons...)
-		}
 	case policy.Purge:
 		err = a.discard(ctx, r, stillTrash(r))
-		if err == nil {
-			a.newsOf(ctx, plainNews, r.Owner, v.pool(r.LV).Name, name+" was purged: it has been in the trash long enough", d.Reasons...)
-		}
 	}
 	if err != nil {
 		a.log.Warn("cannot do what the policy says", "volume", r.LV.Name, "action", d.Action, "error", err)
 		return
+	}
+	if done, ok := a.deed(v, r, d); ok {
+		a.tellDeed(ctx, done)
 	}
 	a.log.Info("did what the policy says", "volume", r.LV.Name, "action", d.Action, "reasons", d.Reasons)
 }
@@ -334,13 +333,23 @@ func (a *Agent) relieve(ctx context.Context, p policy.Pool) {
 		return
 	}
 	f, now := a.gather(ctx, v), a.opts.Now()
+	var chosen []*catalog.Record
 	for _, t := range policy.Pressure(a.trash(v, f, p), need, now) {
-		r := v.Catalog.ByID(catalog.ID(t.Subject.ID))
+		chosen = append(chosen, v.Catalog.ByID(catalog.ID(t.Subject.ID)))
+	}
+	early := func(r *catalog.Record) (history.Deed, bool) {
+		line := v.Catalog.Shown(a.admin(), r) + " was purged before its time, because pool " + p.Name + " is too full"
+		return history.Deed{Purge: true, Owner: r.Owner.Name, Pool: p.Name, Line: line, Warning: true}, true
+	}
+	a.intend(chosen, early)
+	defer a.toldOf(chosen)
+	for _, r := range chosen {
 		if err := a.discard(ctx, r, stillTrash(r)); err != nil {
 			a.log.Warn("cannot make room in a pool", "pool", p.Name, "volume", r.LV.Name, "error", err)
 			continue
 		}
-		a.newsOf(ctx, warningNews, r.Owner, p.Name, v.Catalog.Shown(a.admin(), r)+" was purged before its time, because pool "+p.Name+" is too full")
+		done, _ := early(r)
+		a.tellDeed(ctx, done)
 	}
 }
 

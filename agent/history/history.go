@@ -27,7 +27,18 @@ type History struct {
 	Samples map[string][]policy.Sample `json:"samples"` // of pools, by name
 	Levels  map[string]float64         `json:"levels"`  // the level that was told of last, by pool and part
 	Mapped  map[string]int64           `json:"mapped"`  // bytes of volumes, by id, an hour or a day ago: for who writes most
+	Deeds   map[string]Deed            `json:"deeds"`   // to volumes, by id, that are about to be done, or are done and not told
 	Sizes   map[string]int64           `json:"sizes"`   // bytes, by pool and part, when they were last seen: what is larger then was grown by others
+}
+
+// Deed is what the policy does to a volume, and what is to be told of it: the sysadmin hears of it also when the agent ends in between.
+type Deed struct {
+	Purge   bool     `json:"purge,omitempty"` // for good; else to the trash
+	Owner   string   `json:"owner"`           // its name
+	Pool    string   `json:"pool"`
+	Line    string   `json:"line"`
+	Why     []string `json:"why,omitempty"`
+	Warning bool     `json:"warning,omitempty"`
 }
 
 // Trim is when a volume was trimmed.
@@ -45,6 +56,9 @@ func New() *History {
 
 func (h *History) fill() {
 	h.Version = Version
+	if h.Deeds == nil {
+		h.Deeds = map[string]Deed{}
+	}
 	if h.Sizes == nil {
 		h.Sizes = map[string]int64{}
 	}
