@@ -33,13 +33,10 @@ func idlePace(after time.Duration) time.Duration {
 	return min(max(after/5, time.Second), time.Minute)
 }
 
-// idle deactivates the volumes that have been unused long enough. since remembers when each was first seen unused.
+// idle deactivates the volumes that have been unused long enough, and those in the trash at once. since remembers when each was first seen
+// unused.
 func (a *Agent) idle(ctx context.Context, since map[catalog.ID]time.Time) {
 	after := a.config().DeactivateAfter
-	if after == 0 {
-		clear(since)
-		return
-	}
 	v, err := a.store.current(ctx, 0)
 	if err != nil {
 		return // the next report tells of it
@@ -48,6 +45,9 @@ func (a *Agent) idle(ctx context.Context, since map[catalog.ID]time.Time) {
 	unused := map[catalog.ID]bool{}
 	for _, r := range v.Catalog.Records {
 		if !r.LV.Active || r.LV.Open || r.State == catalog.Making || len(placesOf(at, r.LV)) > 0 {
+			continue
+		}
+		if after == 0 && r.State != catalog.Trash { // what lives stays active
 			continue
 		}
 		unused[r.ID] = true

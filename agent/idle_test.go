@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,19 @@ func TestIdle(t *testing.T) {
 		t.Fatal(err)
 	}
 	pass(time.Hour, "open", "between")
+	b.lvm.Edit(testVG, full("between"), func(v *lvm.Volume) { // deleted, as it is while somebody else has it open
+		for i, tag := range v.Tags {
+			if tag == "lls.s=live" {
+				v.Tags[i] = lvm.Tag(fmt.Sprintf("lls.s=trash:%d", now.Unix()))
+			}
+		}
+	})
+	b.lvm.SetOpen(testVG, full("between"), true)
+	pass(time.Second, "open", "between")
+	b.lvm.SetOpen(testVG, full("between"), false) // its last close
+	pass(time.Second, "open")
+	b.post(b.admin, api.PathUndelete, api.UndeleteRequest{Name: "between"}, "")
+	b.post(b.admin, api.PathMount, api.MountRequest{Name: "between", Path: "/between"}, "")
 	b.write("deactivate_after = \"1m\"\n" + testConfig)
 	if err := b.agent.Reload(t.Context()); err != nil {
 		t.Fatal(err)
