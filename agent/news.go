@@ -99,11 +99,11 @@ func (a *Agent) outlook(p policy.Pool, lv lvm.Pool) (data, metadata policy.Outlo
 	return data, metadata
 }
 
-// writers are the volumes of a pool that most was written to since the last snapshot of what each has mapped, as the sysadmin calls them.
+// writers are the volumes of a pool that most was written to since an hour or two ago, as the sysadmin calls them.
 func (a *Agent) writers(v *View, p policy.Pool) (most []api.Writer) {
 	now := mapped(v, p)
 	var top []policy.Writer
-	a.past.with(func(h *history.History) { top = policy.TopWriters(h.Mapped, now, topWriters) })
+	a.past.with(func(h *history.History) { top = policy.TopWriters(h.Earlier, now, topWriters) })
 	for _, w := range top {
 		if r := v.Catalog.ByID(catalog.ID(w.ID)); r != nil {
 			most = append(most, api.Writer{Name: v.Catalog.Shown(a.admin(), r), Bytes: w.Bytes})
@@ -123,7 +123,7 @@ func mapped(v *View, p policy.Pool) map[string]int64 {
 	return all
 }
 
-// mappedEvery is how old the figures are, at least, that say who writes most.
+// mappedEvery is how often the figures are taken that say who writes most. The last but one are those that count: they are as old at least.
 const mappedEvery = time.Hour
 
 // sample notes how full the pools are. step is the running time since the last time.
@@ -146,16 +146,20 @@ func (a *Agent) sample(v *View, step time.Duration) {
 		maps.DeleteFunc(h.Samples, func(name string, _ []policy.Sample) bool { return !configured[name] })
 		if a.past.observed-a.past.mappedAt >= mappedEvery {
 			a.past.mappedAt = a.past.observed
+			h.Earlier = maps.Clone(h.Mapped)
 			for _, p := range a.config().Pools {
 				maps.Copy(h.Mapped, mapped(v, p)) // what is inactive has written nothing since it was last seen
 			}
-			maps.DeleteFunc(h.Mapped, func(id string, _ int64) bool { return v.Catalog.ByID(catalog.ID(id)) == nil })
-			return
+			for _, m := range []map[string]int64{h.Mapped, h.Earlier} {
+				maps.DeleteFunc(m, func(id string, _ int64) bool { return v.Catalog.ByID(catalog.ID(id)) == nil })
+			}
 		}
 		for _, p := range a.config().Pools { // what is seen for the first time begins now
 			for id, n := range mapped(v, p) {
-				if _, seen := h.Mapped[id]; !seen {
-					h.Mapped[id] = n
+				for _, m := range []map[string]int64{h.Mapped, h.Earlier} {
+					if _, seen := m[id]; !seen {
+						m[id] = n
+					}
 				}
 			}
 		}

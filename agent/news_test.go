@@ -75,6 +75,30 @@ func TestTheStatusForetellsAndNamesWhoWrites(t *testing.T) {
 			t.Errorf("kept are %+v, %+v", h.Samples, h.Mapped)
 		}
 	})
+	written := func() (bytes int64) {
+		view, err := b.agent.store.current(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, _ := b.agent.config().Pool("main")
+		for _, w := range b.agent.writers(view, p) {
+			bytes += w.Bytes
+		}
+		return bytes
+	}
+	if written() < 4<<30 {
+		t.Error("just then nobody wrote anything")
+	}
+	for range 11 {
+		look(5 * time.Minute)
+	}
+	if written() < 4<<30 {
+		t.Error("within the hour it is forgotten who wrote")
+	}
+	look(5 * time.Minute)
+	if n := written(); n != 0 {
+		t.Errorf("after more than an hour of silence it has still written %d", n)
+	}
 }
 
 func TestAMailCanBeTried(t *testing.T) {

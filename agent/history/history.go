@@ -26,7 +26,8 @@ type History struct {
 	Trims   map[string]Trim            `json:"trims"`   // of volumes, by id
 	Samples map[string][]policy.Sample `json:"samples"` // of pools, by name
 	Levels  map[string]float64         `json:"levels"`  // the level that was told of last, by pool and part
-	Mapped  map[string]int64           `json:"mapped"`  // bytes of volumes, by id, an hour or a day ago: for who writes most
+	Mapped  map[string]int64           `json:"mapped"`  // bytes of volumes, by id, at most an hour of running time ago
+	Earlier map[string]int64           `json:"earlier"` // the same, an hour before that: who writes most has got most since then
 	Deeds   map[string]Deed            `json:"deeds"`   // to volumes, by id, that are about to be done, or are done and not told
 	Sizes   map[string]int64           `json:"sizes"`   // bytes, by pool and part, when they were last seen: what is larger then was grown by others
 }
@@ -64,6 +65,9 @@ func (h *History) fill() {
 	}
 	if h.Mapped == nil {
 		h.Mapped = map[string]int64{}
+	}
+	if h.Earlier == nil {
+		h.Earlier = map[string]int64{}
 	}
 	if h.Ages == nil {
 		h.Ages = map[string]policy.Age{}
