@@ -2,11 +2,8 @@ package policy
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -86,57 +83,69 @@ func TestAPoolGrowsUnderAWriterUpToItsCap(t *testing.T) {
 	}
 	kit.Eventually(t, 30*time.Second, "nothing waits any more", func() bool { return !strings.Contains(kit.Agent(t, "status").Stdout, "waiting") })
 	stopServer(t)
-	kit.WithConfig(t, rule(limit+128*mib)) // while it is down, there is more to tell
-	kit.Eventually(t, 60*time.Second, "the pool grows further", func() bool { return look(t).size > limit })
+	rest := startWriting(filepath.Join(dir, "rest"), int(limit/mib)-blocks+64)
+	p = rest.untilItWaits(t) // the kernel holds writes back for a minute before it fails them
+	t.Logf("%d MiB later a write waits; the pool is %+v", rest.done.Load(), p)
+	if p.data < 100 || p.size != limit || p.health != "" && !strings.Contains(p.health, "out_of_data") {
+		t.Errorf("a write waits before the cap is filled; the pool is %+v", p)
+	}
+	kit.WithConfig(t, rule(limit+128*mib)) // while the mail server is down, there is more to tell
+	rest.end(t)
+	if p := look(t); p.size <= limit || p.health != "" {
+		t.Errorf("with a larger cap the pool is %+v", p)
+	}
+	written(t, filepath.Join(dir, "data"), blocks)
+	written(t, rest.file, rest.blocks)
 	kit.Must(t, "systemctl", "start", "postfix.service")
 	mailed(t, fmt.Sprintf("data grew from %dM to", limit/mib))
 }
 
-// Each round a snapshot shares all blocks, and writes to the origin then need metadata of their own.
-func TestMetadataGrowsUnderScatteredWrites(t *testing.T) {
-	scene(t)
-	before := look(t)
-	kit.WithConfig(t, rule(8<<30))
-	dir := volume(t, "scattered", "512M")
-	const size = 160
-	file := filepath.Join(dir, "data")
-	if err := write(file, size); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.OpenFile(file, os.O_WRONLY|syscall.O_SYNC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close() // each write was synced
-	rounds, grown := 0, before.metadata
-	for ; rounds < 80 && grown < 2*before.metadata; rounds++ {
-		name := fmt.Sprintf("s%d", rounds)
-		kit.Agent(t, "snapshot", "scattered", name).Want(t, 0)
-		t.Cleanup(func() { kit.Agent(t, "purge", name, "--yes").Want(t, 0) })
-		for n := 0; n < size; n += 4 {
-			if _, err := f.WriteAt([]byte("x"), int64(n)*mib+rand.Int64N(mib)); err != nil {
-				t.Fatalf("a write failed in round %d: %v; the pool is %+v", rounds, err, look(t))
-			}
-		}
-		grown = look(t).metadata
-	}
-	p := look(t)
-	t.Logf("%d rounds; the pool was %+v and is %+v", rounds, before, p)
-	if grown < 2*before.metadata || p.health != "" {
-		t.Errorf("metadata did not grow")
-	}
-	server(t)
-	kit.Agent(t, "reload").Want(t, 0)
-	mailed(t, "pool main: metadata grew from")
+// metadataRule gives the metadata a cap, and a level from which on nothing new is made that does not take long to reach.
+func metadataRule(most int64) string {
+	return rule(8<<30) + fmt.Sprintf("growth.metadata.cap = \"%dM\"\nlimits.metadata_percent = 74.0\n", most/mib)
 }
 
-func TestLVMGrowsThePoolWhileTheAgentIsAway(t *testing.T) {
+func TestMetadataGrowsUnderScatteredWritesUpToItsCap(t *testing.T) {
+	scene(t)
+	before := look(t)
+	limit := 2 * before.metadata
+	kit.WithConfig(t, metadataRule(limit))
+	s := newScatter(t, "scattered")
+	_, id, _ := strings.Cut(kit.FindLV(t, "host", "scattered").Name, ".")
+	t.Cleanup(func() { kit.Must(t, "lvremove", "-q", "-f", "@lls.p="+id) }) // all snapshots at once
+	rounds, refused := 0, ""
+	for ; rounds < 100 && refused == ""; rounds++ {
+		if r := kit.Agent(t, "snapshot", "scattered", fmt.Sprintf("s%d", rounds)); r.Exit != 0 {
+			refused = r.WantError(t, 13, "limits.metadata_percent").Stderr
+		}
+		s.write(t)
+		if p := look(t); p.metadata < limit && p.metadataFilled > 90 {
+			t.Fatalf("round %d: metadata is %+v", rounds, p)
+		}
+	}
+	p := look(t)
+	t.Logf("%d rounds; the pool was %+v and is %+v; %s", rounds, before, p, refused)
+	if p.metadata != limit || p.metadataFilled < 74 || p.health != "" {
+		t.Errorf("metadata has not reached its cap of %d, or is not well: %+v", limit, p)
+	}
+	time.Sleep(2 * time.Second)
+	s.write(t) // what is there goes on
+	if p := look(t); p.metadata != limit || p.health != "" {
+		t.Errorf("it grew beyond its cap, to %+v", p)
+	}
+	attached(t, "") // LVM knows no cap
+	server(t)
+	kit.Agent(t, "reload").Want(t, 0)
+	mailed(t, "pool main: metadata grew from", "pool main: metadata cannot grow", "does not grow by itself beyond")
+}
+
+func TestLVMGrowsThePoolWhileTheAgentIsDead(t *testing.T) {
 	scene(t)
 	kit.WithConfig(t, rule(7<<30))
 	attached(t, "lls-85-20")
 	before := look(t)
 	dir := volume(t, "alone", "6G")
-	kit.StopAgent(t)
+	killForGood(t)
 	blocks := int(float64(before.size)*(1.5-before.data/100)) / mib
 	file := filepath.Join(dir, "data")
 	if err := write(file, blocks); err != nil {
@@ -151,6 +160,36 @@ func TestLVMGrowsThePoolWhileTheAgentIsAway(t *testing.T) {
 	server(t)
 	kit.StartAgent(t)
 	mailed(t, fmt.Sprintf("pool main: data grew from %s to", human(before.size)), "while the agent was away", "dmeventd, whose profile lls-85-20")
+}
+
+// TestLVMGrowsMetadataWhileTheAgentIsDead has the sysadmin make the snapshots by hand, as nobody else is there to do so.
+func TestLVMGrowsMetadataWhileTheAgentIsDead(t *testing.T) {
+	scene(t)
+	kit.WithConfig(t, rule(8<<30)+"[[rules]]\npool = \"main\"\ngrowth.data.threshold = 50.0\ngrowth.metadata.threshold = 50.0\n")
+	s := newScatter(t, "lonely")
+	attached(t, "lls-55-20")
+	lv := kit.FindLV(t, "host", "lonely").Name
+	killForGood(t)
+	before := look(t)
+	if before.metadataFilled >= 55 {
+		t.Fatalf("it is too full already: %+v", before)
+	}
+	t.Cleanup(func() { kit.Must(t, "lvremove", "-q", "-f", "@byhand") })
+	rounds := 0
+	for ; rounds < 80 && look(t).metadataFilled < 55; rounds++ {
+		name := fmt.Sprintf("byhand%d", rounds)
+		kit.Must(t, "lvcreate", "-q", "-s", "--addtag", "byhand", "-n", name, group+"/"+lv)
+		s.write(t)
+	}
+	kit.Eventually(t, 40*time.Second, "LVM has metadata grow", func() bool { return look(t).metadata > before.metadata })
+	p := look(t)
+	t.Logf("%d rounds without the agent; the pool was %+v and is %+v", rounds, before, p)
+	if p.health != "" {
+		t.Errorf("the pool is %+v", p)
+	}
+	server(t)
+	kit.StartAgent(t)
+	mailed(t, fmt.Sprintf("pool main: metadata grew from %s to", human(before.metadata)), "while the agent was away", "dmeventd, whose profile lls-55-20")
 }
 
 // human is a size as LLS writes it.

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -107,7 +108,9 @@ func volume(t *testing.T, name, size string) (dir string) {
 func block(n int) []byte { return bytes.Repeat(fmt.Appendf(nil, "%07d\n", n), mib/8) }
 
 // write writes so many MiB to a new file at full speed, each on the disk before the next.
-func write(file string, blocks int) error {
+func write(file string, blocks int) error { return writeCounting(file, blocks, new(atomic.Int64)) }
+
+func writeCounting(file string, blocks int, done *atomic.Int64) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_SYNC, 0o600)
 	if err != nil {
 		return err
@@ -115,6 +118,9 @@ func write(file string, blocks int) error {
 	for n := 0; n < blocks && err == nil; n++ {
 		if _, err = f.Write(block(n)); err == nil {
 			err = f.Sync()
+		}
+		if err == nil {
+			done.Add(1)
 		}
 	}
 	return errors.Join(err, f.Close())
