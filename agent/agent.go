@@ -84,6 +84,7 @@ type Agent struct {
 	mailer  Mailer
 	growers *growers
 	volumes *volumeGrowers
+	finder  mount.Finder
 
 	mu        sync.Mutex
 	cfg       *policy.Config

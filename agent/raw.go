@@ -366,11 +366,11 @@ func (a *Agent) mounted(ctx context.Context, v lvm.Volume) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, holdersDeadline)
 	defer cancel()
-	found, err := mount.Holders(ctx, v.Major, v.Minor)
+	found, err := mount.Mounted(ctx, v.Major, v.Minor)
 	if err != nil {
-		a.log.Warn("cannot tell all who hold a volume", "volume", v.Name, "error", err)
+		a.log.Warn("cannot tell whether a volume is mounted", "volume", v.Name, "error", err)
 	}
-	return slices.ContainsFunc(found, func(h mount.Holder) bool { return h.Kind == mount.HeldMount })
+	return found
 }
 
 // renew takes a volume's device away and makes it anew: lvm.ErrOpen when somebody has it open.

@@ -293,7 +293,7 @@ func (d *disk) mustBeFree(why string) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	holders, err := Holders(deadline(d.t, 5*time.Second), d.Major, d.Minor)
+	holders, err := new(Finder).Holders(deadline(d.t, 5*time.Second), d.Major, d.Minor)
 	d.t.Errorf("%s, and the device is still in use by %+v (%v)", why, holders, err)
 }
 

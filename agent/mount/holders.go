@@ -1,14 +1,16 @@
 package mount
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,14 +39,46 @@ type Holder struct {
 	Kind    HolderKind
 }
 
-// Holders finds who holds a device. When ctx ends first, it returns what was
-// found so far, and the error.
-func Holders(ctx context.Context, major, minor uint32) ([]Holder, error) {
+// Finder finds who holds a device. The zero value is ready; it is safe for
+// concurrent use.
+//
+// The memory maps of a process are under a lock of its own. Who is root in a
+// container can have a thread hold it for ever, in a mmap(2) of a file whose FUSE
+// server never answers; then who reads them waits, where no signal reaches. Such
+// a process is left out until that read has ended, and while there are maxSilent
+// of them no memory maps are read at all: each costs a thread.
+type Finder struct {
+	pass sync.Mutex // held while memory maps are read, so that a process holds up one search
+
+	mu     sync.Mutex
+	silent map[process]bool // whose memory maps are still being read
+
+	read func(pid int) (string, error) // readMaps, but in tests
+}
+
+// process is one that no other is mistaken for when its pid is used again.
+type process struct {
+	pid     int
+	started string // field 22 of proc_pid_stat(5)
+}
+
+const (
+	maxSilent    = 4
+	mapsPatience = 500 * time.Millisecond // for one process
+)
+
+// errSilent means that a process did not answer.
+var errSilent = errors.New("does not tell its memory maps")
+
+// Holders finds who holds a device. When ctx ends first, or a process did not
+// answer in time for the first time, it returns what was found so far, and the
+// error.
+func (f *Finder) Holders(ctx context.Context, major, minor uint32) ([]Holder, error) {
 	s := &search{ctx: ctx, major: major, minor: minor}
 	done := make(chan error, 1)
-	// None of what it does waits for a file system's server. But the memory maps
-	// of a process are under a lock of its own, so they come last.
-	go func() { done <- s.run() }()
+	// None of what it does waits for a file system's server, but for memory maps,
+	// which come last.
+	go func() { done <- s.run(f) }()
 	var err error
 	select {
 	case err = <-done:
@@ -59,6 +93,26 @@ func Holders(ctx context.Context, major, minor uint32) ([]Holder, error) {
 	return slices.Clone(s.found), err
 }
 
+// Mounted says whether a device is mounted in whatever mount namespace that has a
+// process. When ctx ends first, it is the error.
+func Mounted(ctx context.Context, major, minor uint32) (bool, error) {
+	s := &search{ctx: ctx, major: major, minor: minor}
+	pids, err := processes()
+	if err != nil {
+		return false, err
+	}
+	seen := map[uint64]bool{}
+	for _, pid := range pids {
+		if err := ctx.Err(); err != nil {
+			return false, fmt.Errorf("cannot look at all mounts: %w", err)
+		}
+		if s.mounts(pid, seen); len(s.found) > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 type search struct {
 	ctx          context.Context
 	major, minor uint32
@@ -67,7 +121,7 @@ type search struct {
 	found []Holder
 }
 
-func (s *search) run() error {
+func (s *search) run(f *Finder) error {
 	pids, err := processes()
 	if err != nil {
 		return err
@@ -77,15 +131,10 @@ func (s *search) run() error {
 		if err := s.ctx.Err(); err != nil {
 			return err
 		}
-		s.process(pid, seen)
+		s.mounts(pid, seen)
+		s.process(pid)
 	}
-	for _, pid := range pids {
-		if err := s.ctx.Err(); err != nil {
-			return err
-		}
-		s.maps(pid)
-	}
-	return nil
+	return f.maps(s, pids)
 }
 
 func processes() ([]int, error) {
@@ -105,13 +154,8 @@ func processes() ([]int, error) {
 	return pids, err
 }
 
-func (s *search) process(pid int, seen map[uint64]bool) {
+func (s *search) process(pid int) {
 	dir := "/proc/" + strconv.Itoa(pid)
-	ns, err := namespace(strconv.Itoa(pid), "mnt")
-	if err == nil && !seen[ns] {
-		seen[ns] = true
-		s.mounts(pid)
-	}
 	for name, kind := range map[string]HolderKind{"cwd": HeldCwd, "root": HeldRoot, "exe": HeldExe} {
 		s.link(pid, dir+"/"+name, kind)
 	}
@@ -126,11 +170,17 @@ func (s *search) process(pid int, seen map[uint64]bool) {
 	}
 }
 
-func (s *search) mounts(pid int) {
-	points, err := Points(pid)
-	if err != nil {
-		return // it has ended
+// mounts looks at each mount namespace once.
+func (s *search) mounts(pid int, seen map[uint64]bool) {
+	ns, err := namespace(strconv.Itoa(pid), "mnt")
+	if err != nil || seen[ns] {
+		return
 	}
+	points, err := Points(pid)
+	if err != nil && gone(err) == ErrGone {
+		return // another process may tell
+	}
+	seen[ns] = true
 	for _, p := range PointsOf(points, s.major, s.minor) {
 		s.add(pid, HeldMount, p.Path)
 	}
@@ -154,23 +204,100 @@ func (s *search) link(pid int, path string, kind HolderKind) {
 	s.add(pid, kind, target)
 }
 
-// maps reads lines "range flags offset major:minor inode path", numbers in hex
-// (proc_pid_maps(5)).
-func (s *search) maps(pid int) {
-	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/maps")
-	if err != nil {
-		return
+// maps looks at the memory maps of processes.
+func (f *Finder) maps(s *search, pids []int) error {
+	f.pass.Lock()
+	defer f.pass.Unlock()
+	var problems []error
+	for _, pid := range pids {
+		if err := s.ctx.Err(); err != nil {
+			return err
+		}
+		known, full := f.isSilent(pid)
+		if full {
+			break
+		}
+		if known {
+			continue
+		}
+		text, err := f.ask(s.ctx, pid)
+		if errors.Is(err, errSilent) {
+			problems = append(problems, fmt.Errorf("process %d: %w", pid, err))
+			continue
+		}
+		for _, path := range mapped(text, s.major, s.minor) {
+			s.add(pid, HeldMap, path)
+		}
 	}
-	defer f.Close()
-	text, err := io.ReadAll(f)
-	if err != nil {
-		return
-	}
-	for _, path := range mapped(string(text), s.major, s.minor) {
-		s.add(pid, HeldMap, path)
-	}
+	return errors.Join(problems...)
 }
 
+// isSilent says whether a process is known not to answer, and whether there are
+// as many of those as there may be.
+func (f *Finder) isSilent(pid int) (known, full bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.silent) > 0 && f.silent[process{pid, started(pid)}], len(f.silent) >= maxSilent
+}
+
+// ask reads the memory maps of a process, which is errSilent when that takes too
+// long. Other errors mean that it has ended.
+func (f *Finder) ask(ctx context.Context, pid int) (text string, err error) {
+	read := f.read
+	if read == nil {
+		read = readMaps
+	}
+	ctx, cancel := context.WithTimeout(ctx, mapsPatience)
+	defer cancel()
+	done := make(chan struct{})
+	var got string // theirs until done
+	var gotErr error
+	go func() {
+		defer close(done)
+		got, gotErr = read(pid)
+	}()
+	select {
+	case <-done:
+		return got, gotErr
+	case <-ctx.Done():
+	}
+	p := process{pid, started(pid)}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.silent == nil {
+		f.silent = map[process]bool{}
+	}
+	f.silent[p] = true
+	go func() { // owns the read until it ends
+		<-done
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.silent, p)
+	}()
+	return "", errSilent
+}
+
+// started is when a process was, in the kernel's words; empty when it has ended.
+func started(pid int) string {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return ""
+	}
+	// Its name, in parentheses, may hold anything.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 20 {
+		return ""
+	}
+	return fields[19]
+}
+
+func readMaps(pid int) (string, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/maps")
+	return string(text), err
+}
+
+// mapped finds the files of a device in lines "range flags offset major:minor
+// inode path", numbers in hex (proc_pid_maps(5)).
 func mapped(text string, major, minor uint32) []string {
 	device := fmt.Sprintf("%02x:%02x", major, minor)
 	var paths []string

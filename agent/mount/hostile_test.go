@@ -93,7 +93,7 @@ func silentFUSECase(t *testing.T, privileged bool) {
 	if err := m.Unmount(deadline(t, 20*time.Second), other.box, d.Major, d.Minor, p.Path); err != nil {
 		t.Error(err)
 	}
-	if found, err := Holders(deadline(t, 10*time.Second), d.Major, d.Minor); err != nil || len(found) != 0 {
+	if found, err := new(Finder).Holders(deadline(t, 10*time.Second), d.Major, d.Minor); err != nil || len(found) != 0 {
 		t.Errorf("holders: %+v %v", found, err)
 	}
 	if p := mustMount(t, m, tree, g, d.Request); p.Path != "/data" { // with the server still silent

@@ -237,7 +237,7 @@ func TestBusyMountStaysAndItsHoldersAreFound(t *testing.T) {
 	var found []Holder
 	for range 100 {
 		var err error
-		if found, err = Holders(deadline(t, 10*time.Second), d.Major, d.Minor); err != nil {
+		if found, err = new(Finder).Holders(deadline(t, 10*time.Second), d.Major, d.Minor); err != nil {
 			t.Fatal(err)
 		}
 		for _, h := range found {
@@ -266,7 +266,7 @@ func TestRawOpenIsFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	found, err := Holders(deadline(t, 10*time.Second), d.Major, d.Minor)
+	found, err := new(Finder).Holders(deadline(t, 10*time.Second), d.Major, d.Minor)
 	ours := func(h Holder) bool { return h.Kind == HeldDevice && h.PID == os.Getpid() } // udev may look as well
 	if err != nil || !slices.ContainsFunc(found, ours) {
 		t.Errorf("found %+v, %v", found, err)
