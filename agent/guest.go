@@ -340,14 +340,14 @@ func (a *Agent) adopt(ctx context.Context) {
 	slots := make(chan struct{}, 8)
 	for _, c := range all {
 		if g := a.guests.get(c.Key()); g != nil && g.box.Alive() {
-			if ok, err := a.mounts.Injected(g.box, g.tree); err == nil && ok {
-				wg.Go(func() {
-					a.injectNodes(ctx, g)
-					_ = a.showNodesTo(ctx, g) // what could not be done before, and was told of then
-				})
-				continue
-			}
-			wg.Go(func() { _ = a.serve(ctx, c, g.box.PID) }) // serve tells the journal
+			wg.Go(func() { // each, since a container's root can have looking at its mounts take a while
+				if ok, err := a.mounts.Injected(g.box, g.tree); err != nil || !ok {
+					_ = a.serve(ctx, c, g.box.PID) // it tells the journal
+					return
+				}
+				a.injectNodes(ctx, g)
+				_ = a.showNodesTo(ctx, g) // what could not be done before, and was told of then
+			})
 			continue
 		}
 		wg.Go(func() {

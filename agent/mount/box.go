@@ -102,9 +102,10 @@ func (b *Box) Alive() bool {
 // Close releases the pidfd.
 func (b *Box) Close() error { return b.PIDFD.Close() }
 
-// points are the container's mounts, certainly its own.
-func (b *Box) points() ([]Point, error) {
-	points, err := Points(b.PID)
+// Points are the container's mounts of some devices, certainly its own: of a
+// container that has ended they are ErrGone, and of one with too many ErrMounts.
+func (b *Box) Points(keep Keep) ([]Point, error) {
+	points, err := readPoints(b.PID, maxBoxTable, keep)
 	if !b.Alive() {
 		return nil, ErrGone
 	}
@@ -113,6 +114,8 @@ func (b *Box) points() ([]Point, error) {
 	}
 	return points, nil
 }
+
+func (b *Box) points() ([]Point, error) { return b.Points(nil) }
 
 // userNS opens the user namespace, for the id map of a mount.
 func (b *Box) userNS() (*os.File, error) {

@@ -10,6 +10,7 @@ var (
 	ErrNoPlace    = errors.New("cannot be used") // /lls or /dev/mf
 	ErrHostMounts = errors.New("the container shares the mounts of the host")
 	ErrNotMounted = errors.New("not mounted there")
+	ErrMounts     = errors.New("too many mounts") // in one mount namespace
 	ErrTooLarge   = errors.New("too large")       // a file
 	ErrNotRegular = errors.New("no regular file") // or one of the kernel's, or links that lead nowhere
 )

@@ -176,12 +176,12 @@ func (s *search) mounts(pid int, seen map[uint64]bool) {
 	if err != nil || seen[ns] {
 		return
 	}
-	points, err := Points(pid)
+	points, err := readPoints(pid, maxMountinfo, func(major, minor uint32) bool { return major == s.major && minor == s.minor })
 	if err != nil && gone(err) == ErrGone {
 		return // another process may tell
 	}
 	seen[ns] = true
-	for _, p := range PointsOf(points, s.major, s.minor) {
+	for _, p := range points {
 		s.add(pid, HeldMount, p.Path)
 	}
 }

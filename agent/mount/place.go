@@ -112,7 +112,13 @@ func (b *Box) idmap(fd *os.File) error {
 // readBack believes the kernel only. A mount that is not what was asked for is
 // taken away again.
 func (m *Mounter) readBack(ctx context.Context, b *Box, r Request, a inside.Answer) (Placed, error) {
+	take := func(path string) {
+		_, _ = m.help(ctx, m.options.Deadline, b, nil, inside.OpUnmount, decimal(r.Major), decimal(r.Minor), strconv.Itoa(a.ID), path)
+	}
 	points, err := b.points()
+	if errors.Is(err, ErrMounts) && a.Kind != inside.Already {
+		take(a.Path)
+	}
 	if err != nil {
 		return Placed{}, err
 	}
@@ -125,7 +131,7 @@ func (m *Mounter) readBack(ctx context.Context, b *Box, r Request, a inside.Answ
 		return Placed{}, &ErrOccupied{Path: a.Path}
 	}
 	if ok {
-		_, _ = m.help(ctx, m.options.Deadline, b, nil, inside.OpUnmount, decimal(r.Major), decimal(r.Minor), strconv.Itoa(a.ID), p.Path)
+		take(p.Path)
 	}
 	if !ok || p.Path != a.Path { // the container's root was quicker
 		return Placed{}, &ErrTarget{Path: a.Path, Why: "it was changed in that moment", Kind: Invalid}

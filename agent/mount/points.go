@@ -2,6 +2,7 @@ package mount
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -26,26 +27,43 @@ type Point struct {
 // Has says whether a per-mount option is set.
 func (p Point) Has(option string) bool { return slices.Contains(p.Options, option) }
 
+// Keep says of which devices mounts are wanted; nil is of all.
+type Keep func(major, minor uint32) bool
+
 // Points are the mounts that a process sees. Reading them cannot hang: the
 // kernel asks no file system's server for it.
-func Points(pid int) ([]Point, error) {
+func Points(pid int) ([]Point, error) { return readPoints(pid, maxMountinfo, nil) }
+
+// HostPoints are the mounts of some devices that a process of the host sees.
+func HostPoints(pid int, keep Keep) ([]Point, error) { return readPoints(pid, maxMountinfo, keep) }
+
+// How long a table may be, in bytes: that of any process, and that of a container,
+// whose root can make 100000 mounts with paths of 16 kB each, and all that is
+// read whenever anybody asks what is mounted where. A few hundred containers of
+// Docker's in one of ours make half of the latter.
+const (
+	maxMountinfo = 16 << 20
+	maxBoxTable  = 1 << 20
+)
+
+func readPoints(pid, limit int, keep Keep) ([]Point, error) {
 	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/mountinfo")
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	points, err := ParsePoints(io.LimitReader(f, maxMountinfo))
-	if n, _ := f.Read(make([]byte, 1)); n > 0 {
-		return nil, errMounts
+	return limitedPoints(f, limit, keep)
+}
+
+// limitedPoints is ErrMounts for a table that is longer than the limit.
+func limitedPoints(r io.Reader, limit int, keep Keep) ([]Point, error) {
+	l := &io.LimitedReader{R: r, N: int64(limit) + 1}
+	points, err := ParsePoints(l, keep)
+	if l.N <= 0 {
+		return nil, ErrMounts
 	}
 	return points, err
 }
-
-// A container's root can make 100000 mounts with paths of 16 kB each, and all
-// that is read whenever anybody asks what is mounted where.
-const maxMountinfo = 16 << 20
-
-var errMounts = errors.New("too many mounts")
 
 // PointsOf are those of one device.
 func PointsOf(points []Point, major, minor uint32) []Point {
@@ -59,33 +77,63 @@ func PointsOf(points []Point, major, minor uint32) []Point {
 }
 
 // Top is what a process sees at a path: the mount there that no other covers, at
-// the path itself or above.
+// the path itself or above. The table may be a hostile one, so each mount is
+// looked at a few times only, however they cover each other.
 func Top(points []Point, path string) (Point, bool) {
-	for _, p := range points {
-		covered := func(q Point) bool { return q.Path == path && q.Parent == p.ID && q.ID != p.ID }
-		if p.Path == path && !slices.ContainsFunc(points, covered) && !hidden(points, p) {
-			return p, true
+	t := newTable(points)
+	for i := range points {
+		if p := &points[i]; p.Path == path && !t.covered(p) && !t.hidden(p) {
+			return *p, true
 		}
 	}
 	return Point{}, false
 }
 
-// hidden says whether another mount, above it in the tree of paths, covers a mount.
-func hidden(points []Point, p Point) bool {
-	for range points { // the parents cannot be more
-		covers := func(q Point) bool {
-			return q.Parent == p.Parent && q.ID != p.ID && q.ID != p.Parent && within(p.Path, q.Path)
+// table finds mounts by their ids, which are unique.
+type table struct {
+	byID     map[int]*Point
+	children map[int][]*Point // by the parent's id
+	known    map[int]bool     // which are hidden
+}
+
+func newTable(points []Point) *table {
+	t := &table{byID: make(map[int]*Point, len(points)), children: map[int][]*Point{}, known: map[int]bool{}}
+	for i := range points {
+		p := &points[i]
+		t.byID[p.ID] = p
+		if p.Parent != p.ID {
+			t.children[p.Parent] = append(t.children[p.Parent], p)
 		}
-		if slices.ContainsFunc(points, covers) {
-			return true
-		}
-		parent, ok := byID(points, p.Parent)
-		if !ok || parent.ID == p.ID {
+	}
+	return t
+}
+
+// covered says whether another mount lies on a mount itself.
+func (t *table) covered(p *Point) bool {
+	return slices.ContainsFunc(t.children[p.ID], func(q *Point) bool { return q.Path == p.Path })
+}
+
+// hidden says whether another mount, above it in the tree of paths, covers a mount
+// or one that it is mounted in.
+func (t *table) hidden(p *Point) bool {
+	var way []int // up, of those that nothing covers themselves, and so are hidden if the last is
+	hidden := false
+	for p != nil {
+		if known, ok := t.known[p.ID]; ok {
+			hidden = known
 			break
 		}
-		p = parent
+		way = append(way, p.ID)
+		t.known[p.ID] = false // so that parents in a circle end
+		if hidden = slices.ContainsFunc(t.children[p.Parent], func(q *Point) bool { return within(p.Path, q.Path) }); hidden {
+			break
+		}
+		p = t.byID[p.Parent]
 	}
-	return false
+	for _, id := range way {
+		t.known[id] = hidden
+	}
+	return hidden
 }
 
 // within says whether a path is below a directory.
@@ -103,12 +151,22 @@ func byID(points []Point, id int) (Point, bool) {
 
 var errMountinfo = errors.New("malformed line of mountinfo")
 
-// ParsePoints reads mountinfo(5).
-func ParsePoints(r io.Reader) ([]Point, error) {
+// ParsePoints reads mountinfo(5). Of a line that is not to be kept nothing stays,
+// and only its device is looked at.
+func ParsePoints(r io.Reader, keep Keep) ([]Point, error) {
 	var points []Point
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, 1<<20) // two paths of a page each, every byte escaped, and options
 	for s.Scan() {
+		if keep != nil {
+			major, minor, err := deviceOf(s.Bytes())
+			if err != nil {
+				return nil, err
+			}
+			if !keep(major, minor) {
+				continue
+			}
+		}
 		p, err := parsePoint(s.Text())
 		if err != nil {
 			return nil, err
@@ -116,6 +174,21 @@ func ParsePoints(r io.Reader) ([]Point, error) {
 		points = append(points, p)
 	}
 	return points, s.Err()
+}
+
+// deviceOf is the third field of a line.
+func deviceOf(line []byte) (major, minor uint32, err error) {
+	f := bytes.SplitN(line, []byte{' '}, 4)
+	if len(f) < 4 {
+		return 0, 0, fmt.Errorf("%w: %q", errMountinfo, line)
+	}
+	x, y, ok := strings.Cut(string(f[2]), ":")
+	var n numbers
+	major, minor = n.uint32(x), n.uint32(y)
+	if !ok || n.err != nil {
+		return 0, 0, fmt.Errorf("%w: %q", errMountinfo, line)
+	}
+	return major, minor, nil
 }
 
 func parsePoint(line string) (Point, error) {

@@ -2,10 +2,15 @@ package mount
 
 import (
 	"errors"
+	"math/rand/v2"
 	"os"
 	"reflect"
+	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,7 +22,7 @@ func TestParsePoints(t *testing.T) {
 36 35 98:1 /sub /mnt ro,nosuid,nodev,noatime shared:7 master:1 propagate_from:2 - xfs /dev/mapper/vg-x\011y rw,nouuid
 37 36 0:5 / /mnt rw master:3 - tmpfs  rw
 `
-	points, err := ParsePoints(strings.NewReader(text))
+	points, err := ParsePoints(strings.NewReader(text), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,6 +33,10 @@ func TestParsePoints(t *testing.T) {
 	}
 	if !reflect.DeepEqual(points, want) {
 		t.Errorf("got  %+v\nwant %+v", points, want)
+	}
+	some, err := ParsePoints(strings.NewReader(text), func(major, minor uint32) bool { return major == 98 || minor == 5 })
+	if err != nil || !reflect.DeepEqual(some, want[1:]) {
+		t.Errorf("of two devices: %+v, %v", some, err)
 	}
 	if of := PointsOf(points, 98, 1); len(of) != 1 || of[0].ID != 36 {
 		t.Errorf("of 98:1: %+v", of)
@@ -49,14 +58,15 @@ func TestHiddenMounts(t *testing.T) {
 		{ID: 5, Parent: 3, Path: "/dev/mf"}, {ID: 6, Parent: 1, Path: "/a/b/c"}, {ID: 7, Parent: 1, Path: "/a/b"}, {ID: 8, Parent: 99, Path: "/away"},
 	}
 	for id, want := range map[int]bool{1: false, 2: false, 3: false, 4: false, 5: false, 6: true, 7: false, 8: false} {
-		if p, _ := byID(points, id); hidden(points, p) != want {
+		p, _ := byID(points, id)
+		if newTable(points).hidden(&p) != want || plainHidden(points, p) != want {
 			t.Errorf("%+v: hidden is not %v", p, want)
 		}
 	}
 	for _, cover := range []Point{{ID: 9, Parent: 2, Path: "/dev"}, {ID: 9, Parent: 1, Path: "/"}} {
 		with := append(points, cover)
 		for _, id := range []int{3, 5} {
-			if p, _ := byID(points, id); !hidden(with, p) {
+			if p, _ := byID(points, id); !newTable(with).hidden(&p) {
 				t.Errorf("%+v is not hidden by %+v", p, cover)
 			}
 		}
@@ -68,9 +78,140 @@ func TestMalformedMountinfo(t *testing.T) {
 		"x", "42 27 7:0 / /tmp rw,relatime ext4 /dev/loop0 rw", "a 27 7:0 / /tmp rw - ext4 /dev/loop0 rw", "1 27 70 / /tmp rw - ext4 x rw",
 		"1 27 7:-1 / /tmp rw - ext4 x rw", "1 2 7:0 / /tmp rw shared:x - ext4 x rw", "1 2 7:0 / /tmp rw - ext4 x", "99999999999 2 7:0 / /tmp rw - ext4 x rw",
 	} {
-		if p, err := ParsePoints(strings.NewReader(line)); !errors.Is(err, errMountinfo) {
+		if p, err := ParsePoints(strings.NewReader(line), nil); !errors.Is(err, errMountinfo) {
 			t.Errorf("%q: %+v %v", line, p, err)
 		}
+	}
+	for _, line := range []string{"x", "1 2 70 / /tmp rw - ext4 x rw", "1 2 7:-1 / /tmp rw - ext4 x rw", "1 2 7:0"} {
+		if p, err := ParsePoints(strings.NewReader(line), func(uint32, uint32) bool { return false }); !errors.Is(err, errMountinfo) {
+			t.Errorf("%q of no device: %+v %v", line, p, err)
+		}
+	}
+}
+
+// plainTop is the definition of Top: each mount is held against all others.
+func plainTop(points []Point, path string) (Point, bool) {
+	for _, p := range points {
+		covered := func(q Point) bool { return q.Path == path && q.Parent == p.ID && q.ID != p.ID }
+		if p.Path == path && !slices.ContainsFunc(points, covered) && !plainHidden(points, p) {
+			return p, true
+		}
+	}
+	return Point{}, false
+}
+
+func plainHidden(points []Point, p Point) bool {
+	for range points {
+		covers := func(q Point) bool {
+			return q.Parent == p.Parent && q.ID != p.ID && q.ID != p.Parent && within(p.Path, q.Path)
+		}
+		if slices.ContainsFunc(points, covers) {
+			return true
+		}
+		parent, ok := byID(points, p.Parent)
+		if !ok || parent.ID == p.ID {
+			break
+		}
+		p = parent
+	}
+	return false
+}
+
+// Whatever the table is, with parents in circles or that are not there.
+func TestTopIsThatOfThePlainDefinition(t *testing.T) {
+	paths := []string{"/", "/a", "/a/b", "/a/b/c", "/ab", "/a/c", "/d"}
+	r := rand.New(rand.NewPCG(1, 2))
+	there := 0
+	for range 50000 {
+		points := make([]Point, 1+r.IntN(9))
+		for i, id := range r.Perm(len(points)) {
+			points[i] = Point{ID: id, Parent: r.IntN(len(points) + 1), Path: paths[r.IntN(len(paths))]}
+			if r.IntN(2) == 0 { // as mounts are made: below one that is there
+				points[i].Parent = points[r.IntN(i+1)].ID
+			}
+		}
+		for _, path := range paths {
+			got, ok := Top(points, path)
+			want, wantOK := plainTop(points, path)
+			if ok != wantOK || got.ID != want.ID {
+				t.Fatalf("%s in %+v: %+v %v, by definition %+v %v", path, points, got, ok, want, wantOK)
+			}
+			if ok {
+				there++
+			}
+		}
+	}
+	if there < 10000 {
+		t.Errorf("only %d mounts were at the top", there)
+	}
+}
+
+// The tables are what a container's root can make with one kind of command, again and again. Held against each other, as the plain
+// definition does, the mounts of some would take a minute, and that by the square of their number.
+func TestTopOfALongTable(t *testing.T) {
+	const n = 60000
+	at := func(i int, parent int, path string) Point { return Point{ID: i, Parent: parent, Path: path} }
+	for name, make := range map[string]func(i int) Point{
+		"one on another":     func(i int) Point { return at(i, i-1, "/lls") },
+		"side by side":       func(i int) Point { return at(i, 0, "/lls/"+strconv.Itoa(i)) },
+		"one in another":     func(i int) Point { return at(i, i-1, strings.Repeat("/d", i%1000)) },
+		"hidden, each again": func(i int) Point { return at(i, i-1-i%2, []string{"/a", "/a/lls"}[i%2]) },
+		"in a circle":        func(i int) Point { return at(i, (i+1)%n, "/lls") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			points := []Point{{ID: 0, Parent: 0, Path: "/"}}
+			for i := 1; i < n; i++ {
+				points = append(points, make(i))
+			}
+			start := time.Now()
+			for _, path := range []string{"/lls", "/a/lls", "/a", "/none", "/"} {
+				_, _ = Top(points, path)
+			}
+			if took := time.Since(start); took > 10*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+	points := []Point{{ID: 0, Parent: 0, Path: "/"}}
+	for i := 1; i < n; i++ {
+		points = append(points, at(i, i-1, "/lls"))
+	}
+	if p, ok := Top(points, "/lls"); !ok || p.ID != n-1 {
+		t.Errorf("the top of a stack: %+v %v", p, ok)
+	}
+}
+
+func TestALongTableIsRefused(t *testing.T) {
+	line := "42 27 7:0 / /tmp rw,relatime - ext4 /dev/loop0 rw\n"
+	text := strings.Repeat(line, 100)
+	for limit, want := range map[int]error{len(text): nil, len(text) + 1: nil, len(text) - 1: ErrMounts, len(text) / 2: ErrMounts, 10: ErrMounts} {
+		for name, keep := range map[string]Keep{"all": nil, "none": func(uint32, uint32) bool { return false }} {
+			if points, err := limitedPoints(strings.NewReader(text), limit, keep); !errors.Is(err, want) || want != nil && points != nil {
+				t.Errorf("%d bytes of %d, %s: %d mounts, %v", limit, len(text), name, len(points), err)
+			}
+		}
+	}
+}
+
+// Of a container's mounts only those of a few devices are kept: what is not leaves nothing behind.
+func TestMountsThatAreNotWantedTakeNoRoom(t *testing.T) {
+	text := strings.Repeat("42 27 0:5 / /some/where/that/has/a/long/path rw,nosuid,nodev,noexec,relatime - tmpfs tmpfs rw,size=1k\n", 5000)
+	size := func(keep Keep) uint64 {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		points, err := ParsePoints(strings.NewReader(text), keep)
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		runtime.KeepAlive(points)
+		return after.HeapAlloc - min(before.HeapAlloc, after.HeapAlloc)
+	}
+	all, none := size(nil), size(func(major, _ uint32) bool { return major != 0 })
+	if all < uint64(len(text)) || none > all/10 {
+		t.Errorf("%d bytes for all, %d for none", all, none)
 	}
 }
 
@@ -79,7 +220,7 @@ func FuzzParsePoints(f *testing.F) {
 	f.Add("\\")
 	f.Add(`\04 \400 \777 - - -`)
 	f.Fuzz(func(t *testing.T, text string) {
-		points, err := ParsePoints(strings.NewReader(text))
+		points, err := ParsePoints(strings.NewReader(text), nil)
 		if err != nil {
 			return
 		}
@@ -88,6 +229,11 @@ func FuzzParsePoints(f *testing.F) {
 				t.Errorf("%q: %+v", text, p)
 			}
 			_, _ = Top(points, p.Path)
+		}
+		some, err := ParsePoints(strings.NewReader(text), func(major, _ uint32) bool { return major%2 == 0 })
+		all := slices.DeleteFunc(points, func(p Point) bool { return p.Major%2 != 0 })
+		if err != nil || !slices.EqualFunc(some, all, func(p, q Point) bool { return reflect.DeepEqual(p, q) }) {
+			t.Errorf("%q: kept %+v of %+v, %v", text, some, all, err)
 		}
 	})
 }
