@@ -114,7 +114,7 @@ func (c *call) containers(context.Context) ([]api.Container, error) {
 }
 
 // countMounts counts the mounts of our volumes in a guest.
-func (c *call) countMounts(places map[device][]place, g *guest) int {
+func (c *call) countMounts(places *whereabouts, g *guest) int {
 	v, err := c.agent.store.current(context.Background(), workAge)
 	if err != nil {
 		return 0

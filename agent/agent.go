@@ -74,17 +74,18 @@ type Agent struct {
 	measured   measured
 	trimmer    Trimmer
 	trims      trims
-	points     func(g *guest) ([]mount.Point, error) // mounts of a running container, or of the host for nil
-	release    func()                                // lets the host go down
-	reread     chan struct{}                         // has an element when lls.toml was read since idling looked
-	stopping   chan struct{}                         // closed when the agent begins to stop
-	work       sync.WaitGroup                        // every goroutine of the agent
+	points     func(g *guest, keep mount.Keep) ([]mount.Point, error) // mounts of some devices in a running container, or on the host for nil
+	release    func()                                                 // lets the host go down
+	reread     chan struct{}                                          // has an element when lls.toml was read since idling looked
+	stopping   chan struct{}                                          // closed when the agent begins to stop
+	work       sync.WaitGroup                                         // every goroutine of the agent
 
 	rates   rates
 	mailer  Mailer
 	growers *growers
 	volumes *volumeGrowers
 	finder  mount.Finder
+	placing shared[*whereabouts]
 
 	mu        sync.Mutex
 	cfg       *policy.Config

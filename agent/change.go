@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 
 	"lls/agent/api"
@@ -176,12 +177,15 @@ func (c *call) remove(ctx context.Context, in api.NameRequest) (api.Volume, erro
 	if err != nil {
 		return api.Volume{}, err
 	}
-	at := placesOf(c.agent.places(), r.LV)
-	for _, p := range at {
-		// What its owner or the caller has mounted is busy; what others hold goes to the trash, and they keep it until they let go.
-		if p.guest == c.guest || p.guest != nil && p.guest.Owner == r.Owner {
-			return api.Volume{}, c.busy(ctx, "delete", in.Name, r.LV, true)
-		}
+	places := c.agent.places()
+	at := placesOf(places, r.LV)
+	// What its owner or the caller has mounted is busy; what others hold goes to the trash, and they keep it until they let go.
+	theirs := func(g *guest) bool { return g == c.guest || g != nil && g.Owner == r.Owner }
+	if slices.ContainsFunc(at, func(p place) bool { return theirs(p.guest) }) {
+		return api.Volume{}, c.busy(ctx, "delete", in.Name, r.LV, true)
+	}
+	if r.LV.Active && slices.ContainsFunc(places.unknown, theirs) {
+		return api.Volume{}, tooManyMounts("delete", in.Name)
 	}
 	unblock := c.agent.raw.block(r.ID)
 	defer unblock()

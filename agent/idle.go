@@ -44,6 +44,7 @@ func (a *Agent) idle(ctx context.Context, since map[catalog.ID]time.Time) {
 	at, now := a.places(), a.opts.Now()
 	unused := map[catalog.ID]bool{}
 	for _, r := range v.Catalog.Records {
+		// Where mounts are not known, LVM does: it deactivates nothing that is open.
 		if !r.LV.Active || r.LV.Open || r.State == catalog.Making || len(placesOf(at, r.LV)) > 0 {
 			continue
 		}

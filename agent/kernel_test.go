@@ -23,7 +23,7 @@ type kernel struct {
 func newKernel(b *bench) *kernel {
 	k := &kernel{fakeMounts: b.mounts, lvm: b, at: map[*mount.Box][]mount.Point{}, busy: map[string]error{}, seen: func(string) {}}
 	b.agent.mounts = k
-	b.agent.points = func(g *guest) ([]mount.Point, error) {
+	b.agent.points = func(g *guest, _ mount.Keep) ([]mount.Point, error) {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		return slices.Clone(k.at[boxOf(g)]), nil

@@ -157,7 +157,7 @@ func (m *month) boot(i int) {
 }
 
 // points are the mounts of a guest, or of the host.
-func (m *month) points(g *guest) ([]mount.Point, error) {
+func (m *month) points(g *guest, _ mount.Keep) ([]mount.Point, error) {
 	if g == nil {
 		return nil, nil
 	}

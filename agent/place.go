@@ -240,6 +240,8 @@ func (c *call) placeError(ctx context.Context, name string, v lvm.Volume, target
 	case errors.Is(err, mount.ErrStuck):
 		return api.Errorf(api.Busy, "cannot mount %s at %.200s: the file system at that path does not answer", name, target).Because(err).
 			WithHint("choose another path, or end what serves that one")
+	case errors.Is(err, mount.ErrMounts):
+		return tooManyMounts("mount", name).Because(err)
 	case errors.Is(err, mount.ErrNoPlace):
 		return api.Errorf(api.NeedsAdmin, "cannot mount %s: this container has no usable /lls", name).Because(err).
 			WithHint("make /lls a plain directory of the container and restart it")
@@ -341,6 +343,9 @@ func (c *call) mounted(v *View, g *guest, target string) ([]mountOf, error) {
 				found = append([]mountOf{{p, r}}, found...)
 			}
 		}
+	}
+	if len(found) == 0 && slices.Contains(all.unknown, g) {
+		return nil, tooManyMounts("unmount", target)
 	}
 	if len(found) == 0 {
 		what := "is not mounted here"

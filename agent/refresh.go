@@ -103,7 +103,11 @@ func (c *call) originOf(v *View, r *catalog.Record, name string) (*catalog.Recor
 
 // movable are the mounts of a volume, if all of them can be had again on another one. For a container they have to be its own.
 func (c *call) movable(name string, r *catalog.Record) ([]place, error) {
-	at := placesOf(c.agent.places(), r.LV)
+	places := c.agent.places()
+	if r.LV.Active && slices.Contains(places.unknown, c.guest) {
+		return nil, tooManyMounts("refresh", name)
+	}
+	at := placesOf(places, r.LV)
 	var way []api.Holder
 	for _, p := range at {
 		if !c.asker.Admin && p.guest != c.guest {
@@ -133,9 +137,12 @@ func (c *call) inTheWay(p place) (found []api.Holder) {
 	if p.Root != "/" {
 		return []api.Holder{{Container: container, Path: p.Path}}
 	}
-	all, err := c.agent.points(p.guest)
-	if err != nil {
-		return nil // the container has ended
+	all, err := c.agent.points(p.guest, nil)
+	if errors.Is(err, mount.ErrGone) {
+		return nil
+	}
+	if err != nil { // what is mounted below it is not known
+		return []api.Holder{{Container: container, Path: p.Path}}
 	}
 	for _, q := range all {
 		if q.Parent == p.ID && q.ID != p.ID && (q.Major != p.Major || q.Minor != p.Minor) {

@@ -7,46 +7,9 @@ import (
 
 	"lls/agent/api"
 	"lls/agent/catalog"
-	"lls/agent/mount"
 	"lls/lvm"
 	"lls/policy"
 )
-
-// device is the number of a block device.
-type device struct{ major, minor uint32 }
-
-// place is one mount of a volume: in a guest, or on the host when guest is nil.
-type place struct {
-	guest *guest
-	mount.Point
-}
-
-// places reads where every device is mounted, in all containers and on the host.
-func (a *Agent) places() map[device][]place {
-	found := map[device][]place{}
-	add := func(g *guest, points []mount.Point) {
-		for _, p := range points {
-			if p.Major != 0 && !strings.HasPrefix(p.Path, a.opts.Trees+"/") {
-				d := device{p.Major, p.Minor}
-				found[d] = append(found[d], place{g, p})
-			}
-		}
-	}
-	for _, g := range append(a.guests.list(), nil) {
-		if points, err := a.points(g); err == nil {
-			add(g, points)
-		}
-	}
-	return found
-}
-
-// of are the places of one volume.
-func placesOf(all map[device][]place, v lvm.Volume) []place {
-	if !v.Active || v.Major == 0 {
-		return nil
-	}
-	return all[device{v.Major, v.Minor}]
-}
 
 func (c *call) serverInfo(context.Context) (api.ServerInfo, error) {
 	return api.ServerInfo{Version: c.agent.opts.Version, API: api.Version, You: c.asker.Owner.Name}, nil

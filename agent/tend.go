@@ -12,9 +12,7 @@ import (
 
 	"lls/agent/api"
 	"lls/agent/catalog"
-	"lls/agent/container"
 	"lls/agent/history"
-	"lls/agent/mount"
 	"lls/hooks"
 	"lls/lvm"
 	"lls/policy"
@@ -84,7 +82,7 @@ func (p *past) age(id catalog.ID) (age policy.Age) {
 
 // facts are what is known of the host at one moment, besides the volumes themselves.
 type facts struct {
-	places  map[device][]place
+	places  *whereabouts
 	exist   map[catalog.Owner]bool // containers; nil when they could not be listed
 	running map[catalog.Owner]fstabOf
 	// depended are volumes that others read through to, VG/LV: classic snapshots, thin volumes on an external origin.
@@ -173,7 +171,7 @@ func (a *Agent) subject(v *View, f facts, r *catalog.Record) policy.Subject {
 	at := placesOf(f.places, r.LV)
 	s := policy.Subject{
 		ID: string(r.ID), Name: string(r.Name), Owner: r.Owner.String(), Pool: v.pool(r.LV).Name, State: policy.State(r.State),
-		Snapshot: r.Origin != "", Visible: r.Visible, Mounted: policy.Known(len(at) > 0), Places: len(at), Open: policy.Known(r.LV.Active && r.LV.Open),
+		Snapshot: r.Origin != "", Visible: r.Visible, Mounted: f.places.mounted(r.LV), Places: len(at), Open: policy.Known(r.LV.Active && r.LV.Open),
 		Lease: r.Lease, Forever: r.Forever, Deleted: r.Deleted, Depended: policy.Known(f.depended[string(r.LV.VG)+"/"+string(r.LV.Name)]),
 	}
 	if size, ok := a.frees(r.ID); ok {
@@ -306,7 +304,7 @@ func (a *Agent) expire(ctx context.Context, r *catalog.Record) error {
 		if err != nil {
 			return nil, err
 		}
-		if now.State != catalog.Live || now.Visible || !now.Lease.Equal(r.Lease) || now.Forever || a.raw.others(r.ID) || len(placesOf(a.places(), now.LV)) > 0 {
+		if now.State != catalog.Live || now.Visible || !now.Lease.Equal(r.Lease) || now.Forever || a.raw.others(r.ID) || a.places().mounted(now.LV) != policy.No {
 			return nil, api.Errorf(api.Busy, "it is used or wanted again")
 		}
 		if err := w.Deactivate(ctx, r.LV.Name); err != nil {
@@ -403,19 +401,5 @@ func (a *Agent) ageing(ctx context.Context) {
 				last = now
 			}
 		}
-	}
-}
-
-// hostPoints are the mounts of a running container, or, for nil, of the host.
-func hostPoints(self int) func(g *guest) ([]mount.Point, error) {
-	return func(g *guest) ([]mount.Point, error) {
-		if g == nil {
-			return mount.Points(self)
-		}
-		all, err := mount.Points(g.box.PID)
-		if err == nil && !g.box.Alive() {
-			err = container.ErrNotRunning
-		}
-		return all, err
 	}
 }

@@ -62,7 +62,7 @@ func (b *bench) mountAll(names ...string) {
 	for _, n := range names {
 		b.post(b.c1, api.PathMount, api.MountRequest{Name: n, Path: "/" + n}, "")
 	}
-	b.agent.points = func(g *guest) (all []mount.Point, _ error) {
+	b.agent.points = func(g *guest, _ mount.Keep) (all []mount.Point, _ error) {
 		for _, v := range b.volumes() {
 			if v.Active && g == nil { // by the number that a report gives, and by what the fake device says right after activation
 				major, minor, _ := b.dev.Number(v.VG, v.Name)
