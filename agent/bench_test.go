@@ -105,6 +105,7 @@ type fakeDevices struct {
 	growErr error
 	space   map[string]filesystem.Space                 // of mounted file systems, by device
 	usage   func(path string) (filesystem.Space, error) // instead of space
+	sync    func(ctx context.Context, path string) error
 	fill    *PoolFill
 }
 
@@ -152,6 +153,15 @@ func (f *fakeDevices) Usage(_ context.Context, path string, _ filesystem.Type) (
 		return filesystem.Space{}, filesystem.ErrNotMounted
 	}
 	return s, nil
+}
+func (f *fakeDevices) Sync(ctx context.Context, path string, _ filesystem.Type) error {
+	f.mu.Lock()
+	sync := f.sync
+	f.mu.Unlock()
+	if sync == nil {
+		return filesystem.ErrNotMounted
+	}
+	return sync(ctx, path)
 }
 func (f *fakeDevices) Fill(context.Context, lvm.VG, lvm.Name) (PoolFill, error) {
 	f.mu.Lock()

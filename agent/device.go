@@ -117,6 +117,11 @@ func (d HostDevices) Usage(ctx context.Context, path string, fs filesystem.Type)
 	return d.Mounted.Usage(ctx, path, fs)
 }
 
+// Sync asks the mounted file system itself.
+func (d HostDevices) Sync(ctx context.Context, path string, fs filesystem.Type) error {
+	return d.Mounted.Sync(ctx, path, fs)
+}
+
 // Fill reads the kernel's status of the pool, without having it commit (dmsetup(8), --noflush).
 func (d HostDevices) Fill(ctx context.Context, vg lvm.VG, pool lvm.Name) (PoolFill, error) {
 	out, err := d.Run.Run(ctx, run.Cmd{Name: "dmsetup", Args: []string{"status", "--noflush", "--", lvm.DMName(vg, pool) + poolDeviceEnd}})

@@ -268,6 +268,9 @@ func (c *call) snapshot(ctx context.Context, in api.SnapshotRequest) (api.Volume
 		return api.Volume{}, err
 	}
 	defer release()
+	if err := c.writeOut(ctx, p, src, writeOutPatience); err != nil {
+		return api.Volume{}, err
+	}
 	err = c.agent.store.write(ctx, src.LV.VG, func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
 		return c.addSnapshot(ctx, w, v, src.ID, p, in.Mount != "")
 	})
@@ -315,6 +318,9 @@ func (c *call) addSnapshot(ctx context.Context, w lvm.Writer, v *View, source ca
 	}
 	if e := c.tooFast(src, p); e != nil {
 		return nil, e
+	}
+	if err := c.writeOut(ctx, p, src, writeOutEnough); err != nil { // what came while others had the writer
+		return nil, err
 	}
 	err := w.Snapshot(ctx, lvm.Snapshot{Origin: src.LV.Name, Name: p.LV.Name, Tags: p.Tags(), ReadOnly: readOnly, Activate: activate})
 	if err != nil {

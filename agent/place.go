@@ -46,6 +46,8 @@ type Devices interface {
 	Check(ctx context.Context, path string, fs filesystem.Type, readOnly bool) error
 	// Usage says how full the file system of a device is that is mounted anywhere.
 	Usage(ctx context.Context, path string, fs filesystem.Type) (filesystem.Space, error)
+	// Sync has all that was written to the file system of a device, mounted anywhere, on its disk.
+	Sync(ctx context.Context, path string, fs filesystem.Type) error
 	// Fill says how full a pool is.
 	Fill(ctx context.Context, vg lvm.VG, pool lvm.Name) (PoolFill, error)
 	// CutOff has all that have the device open get errors from now on.

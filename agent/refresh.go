@@ -167,6 +167,9 @@ func (c *call) successor(ctx context.Context, old, src *catalog.Record, activate
 		Name: old.Name, Owner: old.Owner, State: catalog.Making, Origin: src.ID, FS: src.FS, LV: lvm.Volume{ReadOnly: old.LV.ReadOnly},
 	}}
 	inherit(&p.Record, old)
+	if err := c.writeOut(ctx, p, src, writeOutPatience); err != nil {
+		return nil, err
+	}
 	err := c.agent.store.write(ctx, src.LV.VG, func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
 		return c.addSnapshot(ctx, w, v, src.ID, p, activate)
 	})

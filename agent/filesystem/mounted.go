@@ -60,6 +60,14 @@ func (m *Mounted) Usage(ctx context.Context, device string, t Type) (Space, erro
 	return s, nil
 }
 
+// Sync has all that was written to a mounted file system before on its disk. When ctx ends first, the kernel goes on with it.
+func (m *Mounted) Sync(ctx context.Context, device string, t Type) error {
+	if err := m.with(ctx, device, t, true, unix.Syncfs); err != nil {
+		return fmt.Errorf("cannot write the file system to its disk: %w", err)
+	}
+	return nil
+}
+
 // Trim is how a file system is trimmed: a slice at a time, so that others get their turn at the device.
 type Trim struct {
 	Slice lvm.Size      // bytes of the file system, 0 for DefaultSlice; xfs is cut at its allocation groups, of which one is the least
