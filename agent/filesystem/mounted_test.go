@@ -1,6 +1,7 @@
 package filesystem
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -225,6 +226,47 @@ func TestUsageIsThatOfTheMount(t *testing.T) {
 	}
 }
 
+func TestSyncWritesWhatIsMounted(t *testing.T) {
+	for _, kind := range []Type{Ext4, XFS} {
+		t.Run(string(kind), func(t *testing.T) {
+			file, device := loop(t, 512<<20)
+			if err := Make(t.Context(), run.New(), device, kind, MakeOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			var m Mounted
+			if err := m.Sync(t.Context(), device, kind); !errors.Is(err, ErrNotMounted) {
+				t.Error(err)
+			}
+			dir := place(t, device, kind, false)
+			const text = "what is not on disk yet, a moment after it was written"
+			if err := os.WriteFile(filepath.Join(dir, "file"), []byte(strings.Repeat(text, 1000)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.Sync(t.Context(), device, kind); err != nil {
+				t.Error(err)
+			}
+			if disk, err := os.ReadFile(file); err != nil || !bytes.Contains(disk, []byte(text)) {
+				t.Errorf("it is not on disk (%v)", err)
+			}
+			start := time.Now()
+			for range 20 { // what is clean costs nothing to speak of
+				if err := m.Sync(t.Context(), device, kind); err != nil {
+					t.Error(err)
+				}
+			}
+			t.Logf("20 times in %v", time.Since(start))
+			unmount(t, dir)
+			unused(t, device)
+			dir = place(t, device, kind, true)
+			if err := m.Sync(t.Context(), device, kind); err != nil {
+				t.Errorf("read-only: %v", err)
+			}
+			unmount(t, dir)
+			unused(t, device)
+		})
+	}
+}
+
 func TestMountedRefusesWhatIsNoMountedDevice(t *testing.T) {
 	var m Mounted
 	for device, want := range map[string]error{"/nonexistent": os.ErrNotExist, "/dev/null": nil, t.TempDir(): nil} {
@@ -233,6 +275,9 @@ func TestMountedRefusesWhatIsNoMountedDevice(t *testing.T) {
 		}
 		if n, err := m.Trim(t.Context(), device, Ext4, Trim{}); err == nil {
 			t.Errorf("%s: %s", device, n)
+		}
+		if err := m.Sync(t.Context(), device, Ext4); err == nil || want != nil && !errors.Is(err, want) {
+			t.Errorf("%s: %v", device, err)
 		}
 	}
 	if _, err := m.Usage(t.Context(), "/dev/null", "vfat"); !errors.Is(err, ErrType) {
@@ -288,6 +333,10 @@ func TestNobodyWaitsForADeviceForEver(t *testing.T) {
 			if err != nil && !errors.Is(err, ErrSlow) || time.Since(start) > 15*time.Second {
 				t.Errorf("%v after %v", err, time.Since(start))
 			}
+			// Who freezes writes all first, so there is nothing to wait for.
+			if err := new(Mounted).Sync(within(t, 5*time.Second), device, kind); err != nil {
+				t.Errorf("frozen: %v", err)
+			}
 			command(t, "fsfreeze", "-u", dir)
 			answers(t, &m, device, kind)
 
@@ -307,11 +356,37 @@ func TestNobodyWaitsForADeviceForEver(t *testing.T) {
 			if _, err := m.Usage(t.Context(), device, kind); !errors.Is(err, ErrSlow) || time.Since(start) > time.Second {
 				t.Errorf("%v after %v", err, time.Since(start))
 			}
+			if err := m.Sync(t.Context(), device, kind); !errors.Is(err, ErrSlow) || time.Since(start) > 2*time.Second {
+				t.Errorf("%v after %v", err, time.Since(start))
+			}
 			command(t, "dmsetup", "resume", "lls--filesystem.vg-a")
 			answers(t, &m, device, kind)
+			slowSync(t, &m, device, dir, kind)
 			unmount(t, dir)
 			unused(t, device)
 		})
+	}
+}
+
+// slowSync wants that a file system that cannot be written costs who waits for that his time and no more.
+func slowSync(t *testing.T, m *Mounted, device, dir string, kind Type) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, "dirty"), make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command(t, "dmsetup", "suspend", "--noflush", "--nolockfs", "lls--filesystem.vg-a")
+	start := time.Now()
+	if err := m.Sync(within(t, time.Second), device, kind); !errors.Is(err, ErrSlow) || !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 10*time.Second {
+		t.Errorf("%v after %v", err, time.Since(start))
+	}
+	start = time.Now()
+	if err := m.Sync(t.Context(), device, kind); !errors.Is(err, ErrSlow) || time.Since(start) > time.Second {
+		t.Errorf("again: %v after %v", err, time.Since(start))
+	}
+	command(t, "dmsetup", "resume", "lls--filesystem.vg-a")
+	answers(t, m, device, kind)
+	if err := m.Sync(within(t, time.Minute), device, kind); err != nil {
+		t.Error(err)
 	}
 }
 
