@@ -213,6 +213,7 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 		return err
 	}
 	a.recover(ctx)
+	a.retractAll(ctx)
 	a.work.Go(func() { a.growAll(ctx) }) // not before: a frozen file system would keep everybody waiting
 	_ = os.Remove(a.opts.Socket)         // of an agent that was killed; a second one is kept out by the lock
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: a.opts.Socket, Net: "unix"})
@@ -255,6 +256,7 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 		drained.Go(func() { g.server.drain(drain) })
 	}
 	drained.Wait()
+	a.endRaw(context.WithoutCancel(ctx))
 	stopWatching()
 	a.work.Wait()
 	if err := a.past.save(); err != nil {

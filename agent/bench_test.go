@@ -175,9 +175,9 @@ func (f *fakeDevices) CutOff(context.Context, lvm.VG, lvm.Name) error { return n
 
 type noKeeper struct{}
 
-func (noKeeper) Kept() map[string][]*os.File { return nil }
-func (noKeeper) Keep(string, *os.File) error { return nil }
-func (noKeeper) Forget(string) error         { return nil }
+func (noKeeper) Kept() (map[string][]*os.File, error) { return nil, nil }
+func (noKeeper) Keep(string, *os.File) error          { return nil }
+func (noKeeper) Forget(string) error                  { return nil }
 
 type fakeContainers struct{ all []container.Container }
 

@@ -66,13 +66,18 @@ const showDeadline = 15 * time.Second
 
 // showNodesTo brings /dev/mf of one guest, and what it may open raw, up to what is.
 func (a *Agent) showNodesTo(ctx context.Context, g *guest) error {
-	if g.nodes == nil {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, showDeadline)
 	defer cancel()
 	g.showing.Lock()
 	defer g.showing.Unlock()
+	if g.ready.Load() || g.box.Mapped {
+		if err := a.retract(ctx, g); err != nil {
+			return err
+		}
+	}
+	if g.nodes == nil {
+		return nil
+	}
 	v, err := a.store.current(ctx, workAge)
 	if err != nil {
 		return err

@@ -1,8 +1,12 @@
 package agent
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"lls/agent/api"
@@ -61,14 +65,9 @@ func TestRawRights(t *testing.T) {
 	}
 }
 
-func TestKeptFilesAreUnderstood(t *testing.T) {
-	f, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for _, name := range []string{"", "raw", "raw-key-id-rw-1-3", "raw-key-id-x-1-3", "stored"} {
-		if g, err := parseGrant(name, f); err == nil { // it is no block device
+func TestNamesOfGrantsAreUnderstood(t *testing.T) {
+	for _, name := range []string{"", "raw", "raw-key-id-x-1-3", "raw-key-id-rw-1", "raw-key-id-rw-1-03", "raw-key-id-rw-1--3", "raw-key-id-rw-1-99999999999", "stored"} {
+		if g, err := parseGrant(name); err == nil {
 			t.Errorf("%q is taken for %+v", name, g)
 		}
 	}
@@ -79,6 +78,103 @@ func TestKeptFilesAreUnderstood(t *testing.T) {
 		if got := g.name() + " " + g.rule(); got != want {
 			t.Errorf("%+v is %q, want %q", g, got, want)
 		}
+		if back, err := parseGrant(g.name()); err != nil || back != g {
+			t.Errorf("%q is read as %+v, %v", g.name(), back, err)
+		}
+	}
+}
+
+// keeper keeps names, and what became of them.
+type keeper struct {
+	noKeeper
+	kept      map[string][]*os.File
+	forgotten []string
+}
+
+func (k *keeper) Kept() (map[string][]*os.File, error) { return k.kept, nil }
+func (k *keeper) Forget(name string) error {
+	k.forgotten = append(k.forgotten, name)
+	return nil
+}
+
+// monitors take device rules, or fail.
+type monitors struct {
+	fakeContainers
+	err  error
+	told []string
+}
+
+func (m *monitors) SetDevice(_ context.Context, c container.Container, allow bool, rule string) error {
+	m.told = append(m.told, fmt.Sprint(c.Base, " ", allow, " ", rule))
+	return m.err
+}
+
+func TestAGrantWhoseDeviceWasLostIsTakenBackFirst(t *testing.T) {
+	b := newBench(t)
+	key := b.guest1.Key()
+	wrong, err := os.Open(os.DevNull) // systemd kept something else under that name
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &keeper{kept: map[string][]*os.File{
+		"raw-" + key + "-aaaaaaa-rw-253-7": {}, "raw-" + key + "-bbbbbbb-r-253-8": {wrong}, "raw-else-ccccccc-rw-253-9": {}, "what": {},
+	}}
+	if b.agent.raw, err = newRaw(k); err == nil || !strings.Contains(err.Error(), `"what"`) {
+		t.Errorf("what is no grant: %v", err)
+	}
+	if _, err := wrong.Stat(); err == nil {
+		t.Error("what is no device stays open")
+	}
+	m := &monitors{err: errors.New("the monitor does not answer")}
+	b.agent.containers = m
+	b.guest1.box.Mapped = false
+	if err := b.agent.showNodesTo(t.Context(), b.guest1); err != nil || len(m.told) != 0 {
+		t.Errorf("its start-host hook runs: %v, %q", err, m.told)
+	}
+	b.guest1.ready.Store(true)
+	if err := b.agent.showNodesTo(t.Context(), b.guest1); !errors.Is(err, m.err) || len(k.forgotten) != 0 || len(b.agent.raw.lostOf("")) != 3 {
+		t.Errorf("a rule stays: %v, forgotten %q", err, k.forgotten)
+	}
+	m.err, m.told = nil, nil
+	for range 2 { // the second time there is nothing to do
+		if err := b.agent.showNodesTo(t.Context(), b.guest1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Join(m.told, ", "); got != "c1 false b 253:7 rw, c1 false b 253:8 r" {
+		t.Errorf("the monitor was told %s", got)
+	}
+	if got := strings.Join(k.forgotten, ", "); got != "raw-"+key+"-aaaaaaa-rw-253-7, raw-"+key+"-bbbbbbb-r-253-8" {
+		t.Errorf("forgotten: %s", got)
+	}
+	b.agent.letGo(func(key string) bool { return key == "else" }) // a container that is gone
+	if left := b.agent.raw.lostOf(""); len(left) != 0 {
+		t.Errorf("left: %+v", left)
+	}
+}
+
+func TestAnUnprivilegedContainerIsGivenNoRuleToTakeOneBack(t *testing.T) {
+	b := newBench(t)
+	k := &keeper{kept: map[string][]*os.File{"raw-" + b.guest1.Key() + "-aaaaaaa-rw-253-7": {}}}
+	m := &monitors{}
+	b.agent.containers = m
+	var err error
+	if b.agent.raw, err = newRaw(k); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.agent.showNodesTo(t.Context(), b.guest1); err != nil || len(m.told) != 0 || len(k.forgotten) != 1 {
+		t.Errorf("%v, told %q, forgotten %q", err, m.told, k.forgotten)
+	}
+}
+
+func TestWhoStopsGrantsNothing(t *testing.T) {
+	r, err := newRaw(noKeeper{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.end()
+	if err := r.add(grant{"k", "aaaaaaa", device{253, 7}, true}, nil); err == nil || !r.isBlocked("bbbbbbb") {
+		t.Errorf("%v", err)
 	}
 }
 

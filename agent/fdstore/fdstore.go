@@ -3,35 +3,58 @@
 package fdstore
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// Store is systemd's store of this service. Without systemd, it keeps nothing.
-type Store struct{ socket string }
+// Store is systemd's store of this service, with a note on disk of each name in it. Without systemd, it keeps the notes alone.
+type Store struct{ socket, notes string }
 
-// New finds the store by the environment that systemd gives its services.
-func New() Store { return Store{os.Getenv("NOTIFY_SOCKET")} }
+// New finds the store by the environment that systemd gives its services. notes is a directory for the notes, on a file system that a
+// boot empties; New makes it, for root alone.
+func New(notes string) (Store, error) {
+	if err := os.MkdirAll(notes, 0o700); err != nil {
+		return Store{}, fmt.Errorf("cannot note what systemd keeps: %w", err)
+	}
+	return Store{os.Getenv("NOTIFY_SOCKET"), notes}, nil
+}
 
 // firstFile is SD_LISTEN_FDS_START of sd_listen_fds(3).
 const firstFile = 3
 
-// Kept are the files that systemd kept for us, by name; they are the caller's. It is called once: nobody else may use their numbers
-// before.
-func (s Store) Kept() map[string][]*os.File {
+// Kept are the files that systemd kept for us, by name; they are the caller's. A name without any is that of a file that systemd has let
+// go of: before version 254 it does so whenever the service stops and is not started again at once, and later too when it is told to. It
+// is called once: nobody else may use the files' numbers before.
+func (s Store) Kept() (map[string][]*os.File, error) {
+	kept := s.files()
+	notes, err := os.ReadDir(s.notes)
+	if err != nil {
+		return kept, fmt.Errorf("cannot tell what systemd has let go of: %w", err)
+	}
+	for _, n := range notes {
+		if kept[n.Name()] == nil {
+			kept[n.Name()] = []*os.File{}
+		}
+	}
+	return kept, nil
+}
+
+func (s Store) files() map[string][]*os.File {
+	kept := map[string][]*os.File{}
 	if pid, err := strconv.Atoi(os.Getenv("LISTEN_PID")); err != nil || pid != os.Getpid() {
-		return nil
+		return kept
 	}
 	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
 	if err != nil {
-		return nil
+		return kept
 	}
 	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
-	kept := map[string][]*os.File{}
 	for i := range n {
 		name := ""
 		if i < len(names) {
@@ -43,17 +66,29 @@ func (s Store) Kept() map[string][]*os.File {
 	return kept
 }
 
-// Keep has systemd hold a copy of the file until Forget. FDPOLL=0 keeps it from being dropped for what happens to it.
+// Keep notes the name, and then has systemd hold a copy of the file, until Forget. FDPOLL=0 keeps it from being dropped for what happens
+// to it.
 func (s Store) Keep(name string, f *os.File) error {
-	if err := s.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, int(f.Fd())); err != nil {
+	note, err := os.OpenFile(filepath.Join(s.notes, name), os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err == nil {
+		err = note.Close()
+	}
+	if err == nil {
+		err = s.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, int(f.Fd()))
+	}
+	if err != nil {
 		return fmt.Errorf("cannot have systemd keep %s: %w", name, err)
 	}
 	return nil
 }
 
-// Forget has systemd close what it keeps under a name.
+// Forget has systemd close what it keeps under a name, and takes the note away.
 func (s Store) Forget(name string) error {
-	if err := s.send("FDSTOREREMOVE=1\nFDNAME=" + name); err != nil {
+	err := s.send("FDSTOREREMOVE=1\nFDNAME=" + name)
+	if gone := os.Remove(filepath.Join(s.notes, name)); !errors.Is(gone, os.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot have systemd let go of %s: %w", name, err)
 	}
 	return nil

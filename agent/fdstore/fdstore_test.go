@@ -22,9 +22,66 @@ func systemd(t *testing.T) *net.UnixConn {
 	return conn
 }
 
+// store is one whose notes are in a directory of the test.
+func store(t *testing.T) Store {
+	t.Helper()
+	s, err := New(filepath.Join(t.TempDir(), "notes"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestANameIsKnownUntilItIsForgotten(t *testing.T) {
+	conn := systemd(t)
+	s := store(t)
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for range 2 { // as one that an earlier run kept already
+		if err := s.Keep("raw-a", f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if kept, err := s.Kept(); err != nil || len(kept) != 1 || kept["raw-a"] == nil || len(kept["raw-a"]) != 0 {
+		t.Errorf("what systemd has let go of: %v, %v", kept, err)
+	}
+	if fi, err := os.Stat(s.notes); err != nil || fi.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", fi, err)
+	}
+	for range 2 {
+		if err := s.Forget("raw-a"); err != nil {
+			t.Error(err)
+		}
+	}
+	if kept, err := s.Kept(); err != nil || len(kept) != 0 {
+		t.Errorf("%v, %v", kept, err)
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Keep("raw-b", f); err == nil {
+		t.Error("systemd does not hear, and that is no error")
+	}
+	if err := s.Forget("raw-b"); err == nil {
+		t.Error("systemd does not hear, and that is no error")
+	}
+	if err := os.RemoveAll(s.notes); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Keep("raw-c", f); err == nil {
+		t.Error("it is kept without a note")
+	}
+	if _, err := s.Kept(); err == nil {
+		t.Error("the notes cannot be read, and that is no error")
+	}
+}
+
 func TestFilesGoToSystemd(t *testing.T) {
 	conn := systemd(t)
-	s := New()
+	s := store(t)
 	f, err := os.CreateTemp(t.TempDir(), "")
 	if err != nil {
 		t.Fatal(err)
@@ -66,11 +123,11 @@ func TestWithoutSystemdNothingIsKept(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	t.Setenv("LISTEN_PID", "1")
 	t.Setenv("LISTEN_FDS", "3")
-	s := New()
+	s := store(t)
 	if err := s.Notify("READY=1"); err != nil {
 		t.Error(err)
 	}
-	if kept := s.Kept(); len(kept) != 0 {
-		t.Errorf("%v", kept)
+	if kept, err := s.Kept(); err != nil || len(kept) != 0 {
+		t.Errorf("%v, %v", kept, err)
 	}
 }

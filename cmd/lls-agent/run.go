@@ -35,6 +35,7 @@ const (
 	backupDir  = stateDir + "/backup"
 	runDir     = "/run/lls"
 	treesDir   = runDir + "/c"
+	rawDir     = runDir + "/raw" // a note of each right to open a device
 	clientFile = "/usr/lib/lls/lls"
 )
 
@@ -79,7 +80,10 @@ func daemon(ctx context.Context, config string, log *slog.Logger) error {
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 
-	systemd := fdstore.New()
+	systemd, err := fdstore.New(rawDir)
+	if err != nil {
+		return err
+	}
 	mounted := &filesystem.Mounted{}
 	runner := run.New()
 	watcher := bus.NewWatcher(bus.Options{Version: version, Log: log})

@@ -15,7 +15,7 @@ import (
 
 const (
 	// shortTests are what -test.short runs, for the guests that are not the main one.
-	shortTests = "^(TestALongFstab|TestRequired|TestSaveAndForget|TestOldNames)$"
+	shortTests = "^(TestALongFstab|TestRequired|TestSaveAndForget|TestOldNames|TestRawAccessEndsWithTheAgent)$"
 	// rebootTest runs in processes of their own, after reboots of the guest that TestMain asks for when all else is well: first after a
 	// shutdown, then after a power cut.
 	rebootTest  = "TestAfterAHostReboot"

@@ -1,6 +1,8 @@
 package boot
 
 import (
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -180,6 +182,101 @@ func afterDelete(t *testing.T, c *kit.Container, name string) {
 	for _, v := range []string{"n1", "n2", "n3"} {
 		other.Do(t, "purge", v, "--yes")
 	}
+}
+
+// notes are the rights to open a device that the agent has noted.
+func notes(t *testing.T) []string {
+	t.Helper()
+	found, err := filepath.Glob("/run/lls/raw/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// loseAgent kills the agent, and has systemd neither start it again nor hold what it kept: before version 254 systemd lets go of that by
+// itself when the agent is stopped.
+func loseAgent(t *testing.T) {
+	t.Helper()
+	const dropIn = "/run/systemd/system/lls-agent.service.d/lost.conf"
+	kit.Must(t, "mkdir", "-p", filepath.Dir(dropIn))
+	putFile(t, dropIn, "[Service]\nRestart=no\n")
+	kit.Must(t, "systemctl", "daemon-reload")
+	kit.Must(t, "kill", "-9", strconv.Itoa(kit.AgentPID(t)))
+	kit.Eventually(t, 10*time.Second, "the agent is gone", func() bool { return kit.AgentPID(t) == 0 })
+	kit.Run(t, "systemctl", "reset-failed", kit.Unit)
+	cleaned := kit.Run(t, "systemctl", "clean", "--what=fdstore", kit.Unit) // 252 knows no such thing, and needs none
+	if n := kit.Must(t, "systemctl", "show", "-p", "NFileDescriptorStore", "--value", kit.Unit); n != "0" {
+		t.Fatalf("systemd still holds %s devices: %v", n, cleaned)
+	}
+	kit.Must(t, "rm", dropIn)
+	kit.Must(t, "systemctl", "daemon-reload")
+}
+
+// TestRawAccessEndsWithTheAgent shows that nobody opens a device while no agent is there to say whose it is, and that a right that was
+// forgotten with a killed agent is taken back by the next.
+func TestRawAccessEndsWithTheAgent(t *testing.T) {
+	kinds(t, func(t *testing.T, c *kit.Container) {
+		raw(t, "rw")
+		own(t, c, "left")
+		t.Cleanup(func() { c.LLS(t, "purge", "left", "--yes") })
+		const node = "/dev/mf/left"
+		may(t, c, node, "rw")
+		v := kit.FindLV(t, c.Name, "left")
+		c.Sh(t, "touch /run/kept && mount --bind "+node+" /run/kept")
+		t.Cleanup(func() { c.Exec(t, "umount", "/run/kept") })
+		kept := []string{node, "/run/kept"}
+		if c.Privileged {
+			c.Must(t, "mknod", "/run/left", "b", v.Major, v.Minor)
+			t.Cleanup(func() { c.Exec(t, "rm", "/run/left") })
+			kept = append(kept, "/run/left")
+		}
+		none := func(when string) {
+			t.Helper()
+			for _, path := range kept {
+				if reads(t, c, path) || writes(t, c, path) {
+					t.Errorf("%s, %s can be opened", when, path)
+				}
+			}
+		}
+		if len(notes(t)) == 0 {
+			t.Error("no right is noted")
+		}
+		reader := c.Background(t, "exec sleep 300 3<>"+node)
+		kit.StopAgent(t)
+		none("after a stop")
+		if left := notes(t); len(left) != 0 {
+			t.Errorf("after a stop, rights are noted: %v", left)
+		}
+		c.Must(t, "test", "-e", "/proc/"+reader+"/fd/3") // what was open stays open
+		kit.StartAgent(t)
+		may(t, c, node, "rw")
+		c.Must(t, "kill", "-9", reader)
+
+		loseAgent(t)
+		if len(notes(t)) == 0 {
+			t.Error("no right is noted after a crash")
+		}
+		old := getFile(t, kit.Config)
+		t.Cleanup(func() { putFile(t, kit.Config, old) })
+		putFile(t, kit.Config, strings.ReplaceAll(old, `vileged = "rw"`, `vileged = "none"`))
+		kit.StartAgent(t)
+		none("after a crash")
+		c.Sh(t, "echo x >/dev/null; dd if=/dev/zero of=/dev/null count=1")
+		kit.Eventually(t, 20*time.Second, "the notes are gone", func() bool { return len(notes(t)) == 0 })
+		putFile(t, kit.Config, old)
+		kit.Agent(t, "reload").Want(t, 0)
+		may(t, c, node, "rw")
+
+		loseAgent(t)
+		kit.Must(t, "lxc-stop", "-k", "-n", c.Name) // with its monitor went its rules
+		c.Start(t)
+		kit.StartAgent(t)
+		may(t, c, node, "rw")
+		c.Do(t, "mount", "left", "/mnt")
+		may(t, c, node, "")
+		c.Do(t, "umount", "left")
+	})
 }
 
 // TestRawAccessOfOthers shows that what others may do with a device follows its visibility and access.
