@@ -127,13 +127,15 @@ func New(o Options, p Parts) (*Agent, error) {
 	if err != nil {
 		o.Log.Warn("what was observed before is lost, so all is kept longer", "error", err)
 	}
-	return &Agent{
+	a := &Agent{
 		mailer: p.Mailer, growers: newGrowers(), volumes: newVolumeGrowers(), meter: p.Meter, trimmer: p.Trimmer, raw: raw,
 		past:   &past{path: o.History, history: old, verdicts: map[catalog.ID]verdict{}, run: rand.Text()},
-		points: hostPoints(o.SelfPID), opts: o, log: o.Log, store: newStore(p.LVM, o.Log, o.Now), mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
+		points: hostPoints(o.SelfPID), opts: o, log: o.Log, mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
 		bus: p.Bus, sources: p.Sources, hears: len(p.Sources) > 0, release: p.Release, ears: ears{coalescer: event.NewCoalescer(event.DefaultTiming())},
 		guests: newGuests(), pids: pids, endpoints: endpoints(), feed: newFeed(), reread: make(chan struct{}, 1), stopping: make(chan struct{}), pidNS: ns, started: o.Now(), reserved: map[string]bool{},
-	}, nil
+	}
+	a.store = newStore(p.LVM, o.Log, o.Now, &a.gate)
+	return a, nil
 }
 
 // admin is the sysadmin.
@@ -310,7 +312,10 @@ func (a *Agent) growAll(ctx context.Context) {
 			continue
 		}
 		a.log.Info("growing a file system to its volume", "volume", r.LV.Name)
-		if err := a.finishGrowth(ctx, r.ID); err != nil {
+		if !a.during(ctx, func(ctx context.Context) { err = a.finishGrowth(ctx, r.ID) }) {
+			return
+		}
+		if err != nil {
 			a.log.Error("cannot grow a file system to its volume", "volume", r.LV.Name, "error", err)
 		}
 	}
@@ -327,17 +332,23 @@ func (a *Agent) undoMaking(ctx context.Context) {
 		if r.State != catalog.Making || a.isReserved(r) {
 			continue
 		}
-		if v.Catalog.Replaced(r.ID) != nil {
-			if err := a.finishRefresh(ctx, r); err != nil {
-				a.log.Error("cannot finish a refresh", "volume", r.LV.Name, "error", err)
-			}
-			continue
+		if !a.during(ctx, func(ctx context.Context) { a.settleMaking(ctx, v, r) }) {
+			return
 		}
-		a.log.Info("taking away a volume that was never finished", "volume", r.LV.Name)
-		err := a.discard(ctx, r, func(now *catalog.Record) bool { return a.unfinished(now) && !a.isReserved(now) })
-		if err != nil && !errors.Is(err, lvm.ErrNotFound) {
-			a.log.Warn("cannot take away a volume that was never finished", "volume", r.LV.Name, "error", err)
+	}
+}
+
+func (a *Agent) settleMaking(ctx context.Context, v *View, r *catalog.Record) {
+	if v.Catalog.Replaced(r.ID) != nil {
+		if err := a.finishRefresh(ctx, r); err != nil {
+			a.log.Error("cannot finish a refresh", "volume", r.LV.Name, "error", err)
 		}
+		return
+	}
+	a.log.Info("taking away a volume that was never finished", "volume", r.LV.Name)
+	err := a.discard(ctx, r, func(now *catalog.Record) bool { return a.unfinished(now) && !a.isReserved(now) })
+	if err != nil && !errors.Is(err, lvm.ErrNotFound) {
+		a.log.Warn("cannot take away a volume that was never finished", "volume", r.LV.Name, "error", err)
 	}
 }
 

@@ -425,6 +425,8 @@ func (a *Agent) growPart(ctx context.Context, p policy.Pool, part policy.Part, t
 	if part == policy.PartMetadata {
 		data, metadata = 0, to
 	}
+	ctx, leave := a.gate.insist(ctx) // writers that are being ended lose what a full pool does not take
+	defer leave()
 	err := a.store.write(ctx, lvm.VG(p.Group), func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
 		defer a.store.forget()
 		return nil, w.ExtendPool(ctx, lvm.Name(p.LV), data, metadata)

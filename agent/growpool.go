@@ -115,7 +115,9 @@ func (g *grower) detachFirst(ctx context.Context, v *View, p policy.Pool, lv lvm
 // attach has LVM do what f says.
 func (g *grower) attach(ctx context.Context, p policy.Pool, lv lvm.Pool, f lvm.Fallback) {
 	a := g.agent
-	err := a.store.write(ctx, lvm.VG(p.Group), func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
+	inside, leave := a.gate.insist(ctx)
+	defer leave()
+	err := a.store.write(inside, lvm.VG(p.Group), func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
 		defer a.store.forget()
 		return nil, w.SetFallback(ctx, lvm.Name(p.LV), f)
 	})

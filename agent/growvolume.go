@@ -167,7 +167,10 @@ func (a *Agent) tendVolume(ctx context.Context, id catalog.ID, w *volumeGrowing)
 	case (r.Growing || d.To > 0) && !w.failedAt.IsZero() && now.Sub(w.failedAt) < max(rule.CoolDown, retryAtLeast):
 		return blockedEvery
 	case r.Growing: // it has room that its file system does not have yet: no more before that
-		if err := a.finishGrowth(ctx, r.ID); err != nil {
+		if !a.during(ctx, func(ctx context.Context) { err = a.finishGrowth(ctx, r.ID) }) {
+			return blockedEvery
+		}
+		if err != nil {
 			return a.swellFailed(ctx, v, r, w, percent, err)
 		}
 		if !w.failedAt.IsZero() {
@@ -177,7 +180,10 @@ func (a *Agent) tendVolume(ctx context.Context, id catalog.ID, w *volumeGrowing)
 		a.canSwell(w)
 		return policy.PollMin
 	case d.To > 0:
-		if err := a.swell(ctx, r, lvm.Size(d.To)); err != nil {
+		if !a.during(ctx, func(ctx context.Context) { err = a.swell(ctx, r, lvm.Size(d.To)) }) {
+			return blockedEvery
+		}
+		if err != nil {
 			return a.swellFailed(ctx, v, r, w, percent, err)
 		}
 		w.grew(a.growers.now())

@@ -385,7 +385,9 @@ func (a *Agent) adoptOne(ctx context.Context, c container.Container) {
 		g.ready.Store(true)
 		a.work.Go(func() { _ = a.showNodesTo(ctx, g) }) // it is tried again, and told of then
 		// The agent was away when it started: what its fstab says is mounted into the running container.
-		a.work.Go(func() { a.replayOnce(ctx, g, func(string, ...any) {}) })
+		a.work.Go(func() {
+			a.during(ctx, func(ctx context.Context) { a.replayOnce(ctx, g, func(string, ...any) {}) })
+		})
 	}
 	if err != nil && !errors.Is(err, mount.ErrHostMounts) {
 		a.log.Warn("cannot serve the container", "container", c.Owner, "error", err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -117,53 +116,6 @@ func (a *Agent) shutdown(starting bool) {
 		a.log.Warn("work goes on while the host goes down")
 	}
 	a.release()
-}
-
-// gate lets work in, until it is closed.
-type gate struct {
-	mu     sync.Mutex
-	closed bool
-	inside int
-	empty  chan struct{} // closed when closed and nobody is inside; nil while open
-}
-
-// enter says whether one more may come in, who must then leave.
-func (g *gate) enter() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed {
-		return false
-	}
-	g.inside++
-	return true
-}
-
-func (g *gate) leave() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.inside--
-	if g.inside == 0 && g.closed {
-		close(g.empty)
-	}
-}
-
-// close keeps everybody out; the channel is closed when the last has left.
-func (g *gate) close() <-chan struct{} {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.closed {
-		g.closed, g.empty = true, make(chan struct{})
-		if g.inside == 0 {
-			close(g.empty)
-		}
-	}
-	return g.empty
-}
-
-func (g *gate) open() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.closed = false
 }
 
 // publish shows the view to root's programs.

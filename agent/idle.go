@@ -58,7 +58,10 @@ func (a *Agent) idle(ctx context.Context, since map[catalog.ID]time.Time) {
 		if r.State != catalog.Trash && now.Sub(since[r.ID]) < after {
 			continue
 		}
-		if err := a.deactivate(ctx, r); err != nil && !errors.Is(err, lvm.ErrNotFound) {
+		if !a.during(ctx, func(ctx context.Context) { err = a.deactivate(ctx, r) }) {
+			return
+		}
+		if err != nil && !errors.Is(err, lvm.ErrNotFound) {
 			a.log.Warn("cannot deactivate an unused volume", "volume", r.LV.Name, "error", err)
 		}
 		delete(since, r.ID)

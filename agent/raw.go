@@ -237,6 +237,9 @@ func (a *Agent) mark(ctx context.Context, records []*catalog.Record) {
 			to.Raw = true
 			return nil
 		})
+		if errors.Is(err, errShutdown) {
+			return
+		}
 		if err != nil {
 			a.log.Warn("cannot mark a volume as written to raw, so nobody may", "volume", r.LV.Name, "error", err)
 		}
@@ -245,6 +248,9 @@ func (a *Agent) mark(ctx context.Context, records []*catalog.Record) {
 
 // wake makes the devices of volumes appear that a running container owns and may open raw: it has no other way to ask for them.
 func (a *Agent) wake(ctx context.Context, v *View, failed map[catalog.ID]bool) {
+	if !a.gate.isOpen() {
+		return
+	}
 	cfg := a.config()
 	due := map[lvm.VG][]lvm.Name{}
 	for _, g := range a.guests.list() {

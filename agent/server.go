@@ -200,11 +200,13 @@ func (s *socketServer) handle(w http.ResponseWriter, r *http.Request) {
 	}
 	defer leave()
 	if r.Method == http.MethodPost {
-		if !a.gate.enter() {
-			out.fail(api.Errorf(api.Busy, "cannot do it now: the host is going down").WithHint("try again when it is back"))
+		inside, leaveGate, ok := a.gate.enter(ctx)
+		if !ok {
+			out.fail(goingDown())
 			return
 		}
-		defer a.gate.leave()
+		defer leaveGate()
+		ctx = inside
 	}
 	result, err := c.run(ctx, e, body)
 	who := "host"

@@ -47,9 +47,10 @@ func (v *View) pool(vol lvm.Volume) policy.Pool {
 // store keeps the last report of the configured groups, and is the only way to change one. What the agent changes itself is put
 // into the view at once, so it is exact but for what others do to the groups.
 type store struct {
-	lvm LVM
-	log *slog.Logger
-	now func() time.Time
+	lvm  LVM
+	log  *slog.Logger
+	now  func() time.Time
+	gate *gate // of all that writes
 
 	reading chan struct{} // holds one token while a report runs
 	changed chan struct{} // has an element when the view was replaced, or dropped, since somebody looked
@@ -61,8 +62,8 @@ type store struct {
 	dirty map[lvm.VG]time.Time // changed and not backed up since
 }
 
-func newStore(l LVM, log *slog.Logger, now func() time.Time) *store {
-	return &store{lvm: l, log: log, now: now, reading: make(chan struct{}, 1), changed: make(chan struct{}, 1), dirty: map[lvm.VG]time.Time{}}
+func newStore(l LVM, log *slog.Logger, now func() time.Time, g *gate) *store {
+	return &store{lvm: l, log: log, now: now, gate: g, reading: make(chan struct{}, 1), changed: make(chan struct{}, 1), dirty: map[lvm.VG]time.Time{}}
 }
 
 // setPools says which pools there are; the view is read anew at the next question.
@@ -249,7 +250,13 @@ func groupsOf(pools []policy.Pool) []lvm.VG {
 
 // write gives do the one writer of vg and the view as it is then, which nobody else changes meanwhile. What do returns is applied
 // to the volumes of the group in the view. The writer's commands are not cut short by a client that goes away: waiting for the turn is.
+// While the host goes down it is errShutdown, but for what belongs to work that is under way.
 func (s *store) write(ctx context.Context, vg lvm.VG, do func(ctx context.Context, w lvm.Writer, v *View) (edit, error)) error {
+	ctx, leaveGate, ok := s.gate.enter(ctx)
+	if !ok {
+		return goingDown()
+	}
+	defer leaveGate()
 	leave, err := takeTurn(ctx)
 	if err != nil {
 		return err

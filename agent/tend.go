@@ -244,7 +244,9 @@ func (a *Agent) tend(ctx context.Context, step time.Duration) {
 	})
 	a.intend(due, func(r *catalog.Record) (history.Deed, bool) { return a.deed(v, r, verdicts[r.ID]) })
 	for _, r := range due {
-		a.carryOut(ctx, v, r, verdicts[r.ID])
+		if !a.during(ctx, func(ctx context.Context) { a.carryOut(ctx, v, r, verdicts[r.ID]) }) {
+			break // the host goes down
+		}
 	}
 	a.toldOf(due)
 	for _, p := range a.config().Pools {
@@ -342,7 +344,10 @@ func (a *Agent) relieve(ctx context.Context, p policy.Pool) {
 	a.intend(chosen, early)
 	defer a.toldOf(chosen)
 	for _, r := range chosen {
-		if err := a.discard(ctx, r, stillTrash(r)); err != nil {
+		if !a.during(ctx, func(ctx context.Context) { err = a.discard(ctx, r, stillTrash(r)) }) {
+			return
+		}
+		if err != nil {
 			a.log.Warn("cannot make room in a pool", "pool", p.Name, "volume", r.LV.Name, "error", err)
 			continue
 		}

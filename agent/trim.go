@@ -163,7 +163,9 @@ func (a *Agent) trimDue(ctx context.Context, v *View, f facts, step time.Duratio
 		a.work.Go(func() {
 			defer done()
 			for _, t := range due {
-				a.trimTurn(ctx, t)
+				if a.gate.isOpen() { // one under way may be cut off anywhere, so a shutdown does not wait for it
+					a.trimTurn(ctx, t)
+				}
 			}
 		})
 	}
