@@ -93,19 +93,27 @@ func poolStatus(v *View, p policy.Pool) api.Pool {
 }
 
 // containers lists every container of the configured paths, running or not.
-func (c *call) containers(context.Context) ([]api.Container, error) {
+func (c *call) containers(ctx context.Context) ([]api.Container, error) {
+	v, err := c.agent.store.current(ctx, workAge)
+	if err != nil {
+		v = nil // how many mounts there are is not known then
+	}
+	return c.containersIn(v, c.agent.places())
+}
+
+// containersIn is containers with the mounts of a view, which may be nil, and of places.
+func (c *call) containersIn(v *View, places *whereabouts) ([]api.Container, error) {
 	a := c.agent
 	all, err := a.containers.List(paths(c.config))
 	if err != nil {
 		return nil, err
 	}
-	places := a.places()
 	out := []api.Container{}
 	for _, k := range all {
 		one := api.Container{Name: k.Owner.Name, LXCPath: k.Dir, Token: k.Owner.Token, State: "stopped", LLS: "-"}
 		if g := a.guests.get(k.Key()); g != nil {
 			one.State, one.PID, one.Privileged, one.LLS = "running", g.box.PID, !g.box.Mapped, g.status()
-			one.Mounts, one.Fstab = c.countMounts(places, g), g.fstab()
+			one.Mounts, one.Fstab = countMounts(v, places, g), g.fstab()
 		}
 		out = append(out, one)
 	}
@@ -114,12 +122,10 @@ func (c *call) containers(context.Context) ([]api.Container, error) {
 }
 
 // countMounts counts the mounts of our volumes in a guest.
-func (c *call) countMounts(places *whereabouts, g *guest) int {
-	v, err := c.agent.store.current(context.Background(), workAge)
-	if err != nil {
+func countMounts(v *View, places *whereabouts, g *guest) (n int) {
+	if v == nil {
 		return 0
 	}
-	n := 0
 	for _, r := range v.Catalog.Records {
 		for _, p := range placesOf(places, r.LV) {
 			if p.guest == g {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lls/agent/catalog"
@@ -66,6 +67,8 @@ type Agent struct {
 	ears       ears
 	hears      bool // there are sources
 	bus        Bus
+	herald     *herald
+	up         atomic.Bool // containers that run already at the start are served
 	sources    []Source
 	gate       gate
 	raw        *rawAccess
@@ -131,7 +134,7 @@ func New(o Options, p Parts) (*Agent, error) {
 		mailer: p.Mailer, growers: newGrowers(), volumes: newVolumeGrowers(), meter: p.Meter, trimmer: p.Trimmer, raw: raw,
 		past:   &past{path: o.History, history: old, verdicts: map[catalog.ID]verdict{}, run: rand.Text()},
 		points: hostPoints(o.SelfPID), opts: o, log: o.Log, mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
-		bus: p.Bus, sources: p.Sources, hears: len(p.Sources) > 0, release: p.Release, ears: ears{coalescer: event.NewCoalescer(event.DefaultTiming())},
+		bus: p.Bus, herald: newHerald(), sources: p.Sources, hears: len(p.Sources) > 0, release: p.Release, ears: ears{coalescer: event.NewCoalescer(event.DefaultTiming())},
 		guests: newGuests(), pids: pids, endpoints: endpoints(), feed: newFeed(), reread: make(chan struct{}, 1), stopping: make(chan struct{}), pidNS: ns, started: o.Now(), reserved: map[string]bool{},
 	}
 	a.store = newStore(p.LVM, o.Log, o.Now, &a.gate)
@@ -245,6 +248,7 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 	a.hear(watching, a.sources)
 	admin := a.listen(ln, nil)
 	a.adopt(ctx)
+	a.up.Store(true)
 	ready()
 	a.loop(ctx, reload)
 

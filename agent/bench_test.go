@@ -202,6 +202,7 @@ type fakeBus struct {
 	mu      sync.Mutex
 	tree    bus.Tree
 	signals []bus.Event
+	seen    []bus.Tree // what was shown at each signal
 }
 
 func (f *fakeBus) Run(ctx context.Context) { <-ctx.Done() }
@@ -213,7 +214,7 @@ func (f *fakeBus) Update(t bus.Tree) {
 func (f *fakeBus) Emit(e bus.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.signals = append(f.signals, e)
+	f.signals, f.seen = append(f.signals, e), append(f.seen, f.tree)
 }
 
 // fakeMail keeps what would be mailed.

@@ -165,6 +165,7 @@ func (c *call) watch(ctx context.Context) (streamed, error) {
 
 // follow tells of every change of the volume groups, whoever made it.
 func (a *Agent) follow(ctx context.Context) {
+	a.work.Go(func() { a.heralding(ctx) })
 	var last *View
 	asleep := map[catalog.ID]bool{}
 	for {
@@ -185,7 +186,7 @@ func (a *Agent) follow(ctx context.Context) {
 			a.tell(differences(last, v)...)
 		}
 		last = v
-		a.publish(v)
+		poke(a.herald.wake)
 	}
 }
 

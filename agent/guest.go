@@ -16,6 +16,7 @@ import (
 	"lls/agent/api"
 	"lls/agent/catalog"
 	"lls/agent/container"
+	"lls/agent/event/bus"
 	"lls/agent/mount"
 )
 
@@ -38,6 +39,7 @@ type guest struct {
 
 	mu       sync.Mutex
 	broken   error          // why /lls does not work in it, or nil
+	served   bool           // it worked once
 	replayed []api.Replayed // what became of its fstab
 	notice   string         // that lies in its /lls, when noticed
 	noticed  bool
@@ -227,9 +229,14 @@ func (a *Agent) inject(ctx context.Context, g *guest) error {
 		err = a.mounts.Inject(ctx, g.tree, g.box)
 	}
 	g.mu.Lock()
-	was := g.broken
-	g.broken = err
+	was, begun := g.broken, err == nil && !g.served
+	g.broken, g.served = err, g.served || err == nil
 	g.mu.Unlock()
+	if begun && a.up.Load() {
+		a.sayContainer(bus.ContainerStarted, g.Container)
+	} else {
+		poke(a.herald.wake)
+	}
 	if err == nil {
 		a.log.Info("serving the container", "container", g.Owner, "pid", g.box.PID)
 	} else if was == nil || was.Error() != err.Error() {
@@ -274,7 +281,7 @@ func (a *Agent) monitorEnded(c container.Container) {
 // drop ends the service of a guest. ended says that the container itself has ended, so that its tree goes too.
 func (a *Agent) drop(g *guest, ended bool) {
 	g.mu.Lock()
-	closed := g.closed
+	closed, served := g.closed, g.served
 	g.closed = true
 	g.mu.Unlock()
 	if closed {
@@ -285,6 +292,11 @@ func (a *Agent) drop(g *guest, ended bool) {
 		delete(a.guests.all, g.Key())
 	}
 	a.guests.mu.Unlock()
+	if served {
+		a.sayContainer(bus.ContainerStopped, g.Container)
+	} else {
+		poke(a.herald.wake)
+	}
 	a.pids.forget(int(g.box.PIDFD.Fd()))
 	g.server.close()
 	g.use.Lock() // whoever has hold of it is done soon: every use has a deadline

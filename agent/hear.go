@@ -3,11 +3,9 @@ package agent
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"sync/atomic"
 	"time"
 
-	"lls/agent/api"
 	"lls/agent/event"
 	"lls/agent/event/bus"
 )
@@ -116,56 +114,4 @@ func (a *Agent) shutdown(starting bool) {
 		a.log.Warn("work goes on while the host goes down")
 	}
 	a.release()
-}
-
-// publish shows the view to root's programs.
-func (a *Agent) publish(v *View) {
-	c := &call{agent: a, asker: a.admin(), config: a.config()}
-	at := a.places()
-	var t bus.Tree
-	for _, r := range v.Catalog.Records {
-		t.Volumes = append(t.Volumes, c.show(v, r, placesOf(at, r.LV)))
-	}
-	for _, p := range c.config.Pools {
-		t.Pools = append(t.Pools, poolStatus(v, p))
-	}
-	containers, err := c.containers(context.Background())
-	if err != nil {
-		a.log.Warn("cannot list all containers", "error", err)
-	}
-	t.Containers = containers
-	a.bus.Update(t)
-}
-
-// signals are the changes that root's programs hear of.
-func signals() map[string]bus.Signal {
-	return map[string]bus.Signal{
-		api.EventCreated: bus.VolumeCreated, api.EventChanged: bus.VolumeChanged, api.EventDeleted: bus.VolumeDeleted,
-		api.EventUndeleted: bus.VolumeUndeleted, api.EventPurged: bus.VolumePurged, api.EventExpiring: bus.VolumeExpiring, api.EventFull: bus.VolumeFull,
-		api.EventMounted: bus.Mounted, api.EventUnmounted: bus.Unmounted,
-	}
-}
-
-// signal tells root's programs of a change.
-func (a *Agent) signal(ch change) {
-	r := ch.now
-	if r == nil {
-		r = ch.was
-	}
-	s := signals()[ch.what]
-	details := map[string]string{}
-	if ch.what == api.EventChanged && ch.was != nil && ch.was.LV.Size != r.LV.Size {
-		s = bus.VolumeResized
-		details["Size"] = strconv.FormatInt(int64(r.LV.Size), 10)
-	}
-	if ch.why != "" {
-		details["Why"] = ch.why
-	}
-	if ch.path != "" {
-		details["Path"], details["Container"] = ch.path, api.HostOwner
-		if ch.guest != nil {
-			details["Container"] = ch.guest.Owner.Name
-		}
-	}
-	a.bus.Emit(bus.Event{Signal: s, Object: bus.VolumePath(string(r.ID)), Name: ch.view.Catalog.Shown(a.admin(), r), Details: details})
 }

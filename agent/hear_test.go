@@ -140,6 +140,71 @@ func TestTheBusHearsOfEveryChange(t *testing.T) {
 	}
 }
 
+// TestWhatTheBusTellsCanBeSeen looks at what is shown at the moment of each signal.
+func TestWhatTheBusTellsCanBeSeen(t *testing.T) {
+	b := newBench(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	b.agent.work.Go(func() { b.agent.follow(ctx) })
+	b.list(b.admin, false)
+	time.Sleep(50 * time.Millisecond)
+	v := b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
+	b.told(1)
+	b.post(b.admin, api.PathMount, api.MountRequest{Name: "c1/a", Path: "/x"}, "")
+	b.told(2)
+	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "a"}, "")
+	b.told(3)
+	reports := b.lvm.Calls("Report")
+	b.agent.guests.mu.Lock()
+	b.agent.guests.all[b.guest1.Key()] = b.guest1 // it started, and no volume changed
+	b.agent.guests.mu.Unlock()
+	b.agent.sayContainer(bus.ContainerStarted, b.guest1.Container)
+	b.told(4)
+	b.agent.guests.mu.Lock()
+	delete(b.agent.guests.all, b.guest1.Key())
+	b.agent.guests.mu.Unlock()
+	b.agent.sayContainer(bus.ContainerStopped, b.guest1.Container)
+	b.told(5)
+	if n := b.lvm.Calls("Report"); n != reports {
+		t.Errorf("LVM was asked %d times for containers", n-reports)
+	}
+	b.bus.mu.Lock()
+	defer b.bus.mu.Unlock()
+	for i, want := range []struct {
+		signal bus.Signal
+		object bus.Path
+		there  bool
+		state  string
+	}{
+		{bus.VolumeCreated, bus.VolumePath(v.ID), true, "stopped"},
+		{bus.Mounted, bus.VolumePath(v.ID), true, "stopped"},
+		{bus.VolumePurged, bus.VolumePath(v.ID), true, "stopped"},
+		{bus.ContainerStarted, bus.ContainerPath("c1", "t1"), false, "running"},
+		{bus.ContainerStopped, bus.ContainerPath("c1", "t1"), false, "stopped"},
+	} {
+		e, tree := b.bus.signals[i], b.bus.seen[i]
+		if e.Signal != want.signal || e.Object != want.object || (len(tree.Volumes) == 1) != want.there || len(tree.Containers) != 2 || tree.Containers[0].State != want.state {
+			t.Errorf("%s of %s with %d volumes and %+v; want %+v", e.Signal, e.Object, len(tree.Volumes), tree.Containers, want)
+		}
+	}
+}
+
+func TestAHeraldKeepsTheOrderOfWhatHappenedToOneObject(t *testing.T) {
+	h := newHerald()
+	for _, e := range []bus.Event{
+		{Signal: bus.VolumeCreated, Object: "a"}, {Signal: bus.VolumePurged, Object: "b"}, {Signal: bus.VolumePurged, Object: "a"}, {Signal: bus.VolumeCreated, Object: "c"},
+	} {
+		h.say(e)
+	}
+	before, after := h.take()
+	if got := fmt.Sprint(before, after); got != "[{VolumePurged b  map[]}] [{VolumeCreated a  map[]} {VolumePurged a  map[]} {VolumeCreated c  map[]}]" {
+		t.Error(got)
+	}
+	if before, after := h.take(); len(before)+len(after) != 0 {
+		t.Error("told twice")
+	}
+}
+
 func TestEveryEventHasASignal(t *testing.T) {
 	all := signals()
 	for _, what := range []string{api.EventCreated, api.EventChanged, api.EventDeleted, api.EventUndeleted, api.EventPurged, api.EventExpiring, api.EventFull, api.EventMounted, api.EventUnmounted} {

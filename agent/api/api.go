@@ -361,7 +361,7 @@ type Container struct {
 	Name       string `json:"name"`
 	LXCPath    string `json:"lxcpath"`
 	Token      string `json:"token"`
-	State      string `json:"state"` // running, starting or stopped
+	State      string `json:"state"` // running or stopped
 	PID        int    `json:"pid,omitempty"`
 	Privileged bool   `json:"privileged"`
 	LLS        string `json:"lls"` // "ok", or why /lls does not work in it

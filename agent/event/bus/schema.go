@@ -69,7 +69,7 @@ func containerProperties() []property[api.Container] {
 		{"Name", "s", "LXC's name of it.", func(c api.Container) any { return c.Name }},
 		{"LXCPath", "s", "The lxcpath it is in.", func(c api.Container) any { return c.LXCPath }},
 		{"Token", "s", "Tells it from others that have or had its name.", func(c api.Container) any { return c.Token }},
-		{"State", "s", "running, starting or stopped.", func(c api.Container) any { return c.State }},
+		{"State", "s", "running or stopped.", func(c api.Container) any { return c.State }},
 		{"PID", "x", "Of its init; 0 while it does not run.", func(c api.Container) any { return int64(c.PID) }},
 		{"Privileged", "b", "Whether its root is the host's.", func(c api.Container) any { return c.Privileged }},
 		{"LLS", "s", "ok, or why /lls does not work in it.", func(c api.Container) any { return c.LLS }},
@@ -81,7 +81,8 @@ func containerProperties() []property[api.Container] {
 type Signal string
 
 // The signals. Each is about one object and has three arguments: the object's path (o), its name as the sysadmin types it (s), and
-// details (a{ss}) of which more may be added. The object of a volume that was purged is not there any more.
+// details (a{ss}) of which more may be added. Objects and their properties are already as what happened left them, but for VolumePurged,
+// which comes right before its object goes.
 const (
 	VolumeCreated    Signal = "VolumeCreated"
 	VolumeDeleted    Signal = "VolumeDeleted"
@@ -118,8 +119,8 @@ func signals() []signalDoc {
 		{Unmounted, "A volume was unmounted: details container and path."},
 		{PoolWarned, "A pool needs the sysadmin: detail why."},
 		{PoolGrown, "A pool grew: details part (data or metadata), size before and after, in bytes."},
-		{ContainerStarted, "A container started, and has been served."},
-		{ContainerStopped, "A container stopped."},
+		{ContainerStarted, "A container started, and is served; not for those that run when the agent starts."},
+		{ContainerStopped, "A container that was served stopped."},
 	}
 }
 
