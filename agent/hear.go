@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"lls/agent/api"
 	"lls/agent/event"
 	"lls/agent/event/bus"
 )
@@ -35,7 +36,16 @@ const heardAge = 5 * time.Second
 type ears struct {
 	coalescer *event.Coalescer
 	missing   atomic.Int32 // sources of volume events that do not work at the moment
+	heard     atomic.Int64 // events, and changes of missing
+	read      atomic.Int64 // heard, when the last report began
+	late      time.Duration
 }
+
+// lateEvent is how long after a change that a report shows its event may come.
+const lateEvent = 5 * time.Second
+
+// maxMissed is how many changes the journal is told of at once.
+const maxMissed = 10
 
 // hear runs every source until ctx ends, and reads the groups again when one says that something changed.
 func (a *Agent) hear(ctx context.Context, sources []Source) {
@@ -62,12 +72,14 @@ func (a *Agent) hearOne(ctx context.Context, s Source) {
 		up := time.AfterFunc(time.Second, func() {
 			if s.Volumes {
 				a.ears.missing.Add(-1)
+				a.ears.heard.Add(1)
 				a.ears.coalescer.Add(event.Hint{Source: s.Name}) // what happened before
 			}
 		})
 		err := s.Run(ctx, a.heard)
 		if !up.Stop() && s.Volumes {
 			a.ears.missing.Add(1)
+			a.ears.heard.Add(1)
 		}
 		if ctx.Err() != nil {
 			return
@@ -88,13 +100,61 @@ func (a *Agent) heard(e event.Event) {
 		a.work.Go(func() { a.shutdown(down.Starting) })
 		return
 	}
+	a.ears.heard.Add(1)
 	a.poolEvent(e)
 	a.ears.coalescer.Add(e)
 }
 
+// hearsAll says whether every change of a volume group should be heard of at the moment.
+func (a *Agent) hearsAll() bool { return a.hears && a.ears.missing.Load() == 0 }
+
+// listening is called when a report of the groups begins, and what it gives when that is there: it has the journal told of what others
+// changed and no event said. Whatever has the groups read so heals what events missed, if nothing else once a minute.
+func (a *Agent) listening() (ended func(was, now *View)) {
+	heard := a.ears.heard.Load()
+	return func(was, now *View) {
+		since := a.ears.read.Swap(heard)
+		if was == nil || !a.hearsAll() || a.ears.heard.Load() != since {
+			return // what happened since the report before, an event may have told of
+		}
+		missed := differences(was, now)
+		for _, r := range now.Catalog.Records {
+			if old := was.Catalog.ByID(r.ID); old != nil && old.LV.Active != r.LV.Active && differs(old, r) == "" {
+				missed = append(missed, change{what: api.EventChanged, was: old, now: r, view: now})
+			}
+		}
+		if len(missed) > 0 {
+			a.work.Go(func() { a.unheard(missed, since) })
+		}
+	}
+}
+
+// unheard tells the journal of changes that were found without an event, unless one comes late.
+func (a *Agent) unheard(missed []change, since int64) {
+	select {
+	case <-a.stopping:
+		return
+	case <-time.After(a.ears.late):
+	}
+	if !a.hearsAll() || a.ears.heard.Load() != since {
+		return
+	}
+	for i, ch := range missed {
+		if i == maxMissed {
+			a.log.Warn("events missed more", "changes", len(missed)-i)
+			return
+		}
+		r := ch.now
+		if r == nil {
+			r = ch.was
+		}
+		a.log.Warn("events missed this; it was found by looking", "volume", r.LV.Name, "what", ch.what)
+	}
+}
+
 // listAge is how old a report may be that is shown.
 func (a *Agent) listAge() time.Duration {
-	if a.hears && a.ears.missing.Load() == 0 {
+	if a.hearsAll() {
 		return heardAge
 	}
 	return listAge

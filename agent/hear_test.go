@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -202,6 +204,92 @@ func TestAHeraldKeepsTheOrderOfWhatHappenedToOneObject(t *testing.T) {
 	}
 	if before, after := h.take(); len(before)+len(after) != 0 {
 		t.Error("told twice")
+	}
+}
+
+// diary is what was logged.
+type diary struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *diary) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func TestTheJournalHearsOfWhatNoEventTold(t *testing.T) {
+	event1 := func(b *bench) { b.agent.heard(event.VolumeChanged{}) }
+	for name, test := range map[string]struct {
+		before, after func(b *bench) // of a look
+		want          string
+	}{
+		"a change that no event told": {before: func(b *bench) { b.hide(t) }, want: "what=changed"},
+		"an activation":               {before: func(b *bench) { b.wake(t) }, want: "what=changed"},
+		"a volume that went":          {before: func(b *bench) { b.lvm.Edit(testVG, b.volumes()[0].Name, func(v *lvm.Volume) { v.Tags = nil }) }, want: "what=purged"},
+		"nothing":                     {},
+		"a change of our own":         {before: func(b *bench) { b.post(b.admin, api.PathSet, api.SetRequest{Name: "a", Visibility: "hidden"}, "") }},
+		"a change with an event":      {before: func(b *bench) { b.hide(t); event1(b) }},
+		"an event that is late":       {before: func(b *bench) { b.hide(t) }, after: event1},
+		"deaf":                        {before: func(b *bench) { b.agent.ears.missing.Add(1); b.hide(t) }},
+		"deaf until a moment ago": {before: func(b *bench) { b.hide(t) }, after: func(b *bench) {
+			b.agent.ears.missing.Add(1)
+			b.agent.ears.heard.Add(1)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			var j diary
+			b.agent.log = slog.New(slog.NewTextHandler(&j, nil))
+			b.agent.hears, b.agent.ears.late = true, 50*time.Millisecond
+			b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
+			look := func() {
+				if _, err := b.agent.store.current(t.Context(), 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			look()
+			if test.before != nil {
+				test.before(b)
+			}
+			look()
+			if test.after != nil {
+				test.after(b)
+			}
+			look() // what was found once is not found again
+			time.Sleep(3 * b.agent.ears.late)
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			var lines []string
+			for line := range strings.Lines(j.text.String()) {
+				if strings.Contains(line, "events missed") {
+					lines = append(lines, line)
+				}
+			}
+			if test.want == "" && len(lines) > 0 || test.want != "" && (len(lines) != 1 || !strings.Contains(lines[0], test.want)) {
+				t.Errorf("the journal says %q, want %q", lines, test.want)
+			}
+		})
+	}
+}
+
+// hide makes the first volume hidden behind the agent's back.
+func (b *bench) hide(t *testing.T) {
+	t.Helper()
+	b.lvm.Edit(testVG, b.volumes()[0].Name, func(v *lvm.Volume) {
+		for i, tag := range v.Tags {
+			v.Tags[i] = lvm.Tag(strings.Replace(string(tag), "lls.v=v", "lls.v=h", 1))
+		}
+	})
+}
+
+// wake has the first volume's device appear behind the agent's back.
+func (b *bench) wake(t *testing.T) {
+	t.Helper()
+	err := b.lvm.Write(t.Context(), testVG, func(w lvm.Writer) error { return w.Activate(t.Context(), b.volumes()[0].Name) })
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -51,6 +51,9 @@ type store struct {
 	log  *slog.Logger
 	now  func() time.Time
 	gate *gate // of all that writes
+	// begin is called when a report begins, and what it gives when the report is there: with the view before, which may be nil, and has
+	// in it all that we changed ourselves.
+	begin func() (ended func(was, now *View))
 
 	reading chan struct{} // holds one token while a report runs
 	changed chan struct{} // has an element when the view was replaced, or dropped, since somebody looked
@@ -63,7 +66,7 @@ type store struct {
 }
 
 func newStore(l LVM, log *slog.Logger, now func() time.Time, g *gate) *store {
-	return &store{lvm: l, log: log, now: now, gate: g, reading: make(chan struct{}, 1), changed: make(chan struct{}, 1), dirty: map[lvm.VG]time.Time{}}
+	return &store{lvm: l, log: log, now: now, gate: g, begin: func() func(was, now *View) { return func(_, _ *View) {} }, reading: make(chan struct{}, 1), changed: make(chan struct{}, 1), dirty: map[lvm.VG]time.Time{}}
 }
 
 // setPools says which pools there are; the view is read anew at the next question.
@@ -105,23 +108,35 @@ func (s *store) current(ctx context.Context, maxAge time.Duration) (*View, error
 	s.since = &missed{}
 	pools := s.pools
 	s.mu.Unlock()
-	began := s.now()
+	began, ended := s.now(), s.begin()
 	v, err := s.read(ctx, pools)
+	was, v := s.take(v, began)
+	if err != nil {
+		return nil, err
+	}
+	ended(was, v)
+	return v, nil
+}
+
+// take puts a view that was read since began in place, with what was changed meanwhile, and gives the one before, or nil. v is nil when
+// it could not be read.
+func (s *store) take(v *View, began time.Time) (was, now *View) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	missed := s.since
 	s.since = nil
-	if err != nil {
-		return nil, err
+	if v == nil {
+		return nil, nil
 	}
 	v.at = began
 	for _, m := range missed.edits {
 		v = v.edited(m.vg, m.edit)
 	}
 	if !missed.unknown {
+		was = s.view
 		s.replace(v)
 	}
-	return v, nil
+	return was, v
 }
 
 // missed is what we changed ourselves while a report ran, which may hold it or not. Reading again until nothing happened meanwhile would
