@@ -83,6 +83,9 @@ type Agent struct {
 	stopping   chan struct{}                                          // closed when the agent begins to stop
 	work       sync.WaitGroup                                         // every goroutine of the agent
 
+	called   *called
+	journals throttles
+
 	rates   rates
 	mailer  Mailer
 	growers *growers
@@ -131,7 +134,7 @@ func New(o Options, p Parts) (*Agent, error) {
 		o.Log.Warn("what was observed before is lost, so all is kept longer", "error", err)
 	}
 	a := &Agent{
-		mailer: p.Mailer, growers: newGrowers(), volumes: newVolumeGrowers(), meter: p.Meter, trimmer: p.Trimmer, raw: raw,
+		called: newCalled(), mailer: p.Mailer, growers: newGrowers(), volumes: newVolumeGrowers(), meter: p.Meter, trimmer: p.Trimmer, raw: raw,
 		past:   &past{path: o.History, history: old, verdicts: map[catalog.ID]verdict{}, run: rand.Text()},
 		points: hostPoints(o.SelfPID), opts: o, log: o.Log, mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
 		bus: p.Bus, herald: newHerald(), sources: p.Sources, hears: len(p.Sources) > 0, release: p.Release, ears: ears{coalescer: event.NewCoalescer(event.DefaultTiming()), late: lateEvent},

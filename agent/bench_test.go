@@ -107,6 +107,7 @@ type fakeDevices struct {
 	usage   func(path string) (filesystem.Space, error) // instead of space
 	sync    func(ctx context.Context, path string) error
 	fill    *PoolFill
+	read    []string // devices whose superblocks were read
 }
 
 func (f *fakeDevices) Number(_ lvm.VG, name lvm.Name) (uint32, uint32, error) {
@@ -131,6 +132,9 @@ func (f *fakeDevices) Grow(_ context.Context, path string, _ filesystem.Type) er
 	return f.growErr
 }
 func (f *fakeDevices) Identify(path string) (filesystem.Identity, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.read = append(f.read, path)
 	return filesystem.Identity{UUID: "uuid-of-" + strings.Split(filepath.Base(path), ".")[0]}, nil
 }
 

@@ -37,12 +37,12 @@ type guest struct {
 	settled bool           // what is there, and what may be opened, is what should be
 	ready   atomic.Bool    // liblxc may be asked about it: its start-host hook has ended
 
-	mu       sync.Mutex
-	broken   error          // why /lls does not work in it, or nil
-	served   bool           // it worked once
-	replayed []api.Replayed // what became of its fstab
-	notice   string         // that lies in its /lls, when noticed
-	noticed  bool
+	mu      sync.Mutex
+	broken  error   // why /lls does not work in it, or nil
+	story   *memory // what became of its fstab; nil before that was replayed. It is not changed
+	notice  string  // that lies in its /lls, when noticed
+	noticed bool
+	served  bool // it worked once
 
 	replaying sync.Mutex // held while its fstab is replayed
 
@@ -66,9 +66,22 @@ func (g *guest) status() string {
 
 // fstab is what became of the container's fstab.
 func (g *guest) fstab() []api.Replayed {
+	if m := g.memory(); m != nil {
+		return m.Lines
+	}
+	return nil
+}
+
+func (g *guest) memory() *memory {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.replayed
+	return g.story
+}
+
+func (g *guest) setMemory(m *memory) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.story = m
 }
 
 // hold keeps box, tree and nodes from being closed until release; mount.ErrGone when they are already.
@@ -83,22 +96,38 @@ func (g *guest) hold() (release func(), err error) {
 	return g.use.RUnlock, nil
 }
 
-func (g *guest) setFstab(lines []api.Replayed) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.replayed = lines
-}
-
 // guests are the running containers, by their key.
 type guests struct {
 	mu  sync.Mutex
 	all map[string]*guest
 	// starting serialises the start of one container: the hook and the reconciliation may both see it.
 	starting map[string]chan struct{}
+	// hooks counts the start-host hooks that are being answered, during which liblxc must not be asked.
+	hooks map[string]int
 }
 
 func newGuests() *guests {
-	return &guests{all: map[string]*guest{}, starting: map[string]chan struct{}{}}
+	return &guests{all: map[string]*guest{}, starting: map[string]chan struct{}{}, hooks: map[string]int{}}
+}
+
+// hook notes that a container's hook is being answered, until the result is called.
+func (gs *guests) hook(key string) (answered func()) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	gs.hooks[key]++
+	return func() {
+		gs.mu.Lock()
+		defer gs.mu.Unlock()
+		if gs.hooks[key]--; gs.hooks[key] == 0 {
+			delete(gs.hooks, key)
+		}
+	}
+}
+
+func (gs *guests) inHook(key string) bool {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	return gs.hooks[key] > 0
 }
 
 // list is every guest, sorted by owner.
@@ -332,7 +361,7 @@ func (a *Agent) injectNodes(ctx context.Context, g *guest) {
 	if there, err := a.mounts.NodesInjected(g.box, g.nodes); err == nil && there {
 		return
 	}
-	if err := a.showNodesTo(ctx, g); err != nil && !errors.As(err, new(*mount.SetError)) {
+	if err := a.showNodesSoon(ctx, g); err != nil && !errors.As(err, new(*mount.SetError)) {
 		a.log.Warn("cannot show all devices at /dev/mf", "container", g.Owner, "error", err)
 		return // what lies there may be of an earlier start
 	}
@@ -352,14 +381,7 @@ func (a *Agent) adopt(ctx context.Context) {
 	slots := make(chan struct{}, 8)
 	for _, c := range all {
 		if g := a.guests.get(c.Key()); g != nil && g.box.Alive() {
-			wg.Go(func() { // each, since a container's root can have looking at its mounts take a while
-				if ok, err := a.mounts.Injected(g.box, g.tree); err != nil || !ok {
-					_ = a.serve(ctx, c, g.box.PID) // it tells the journal
-					return
-				}
-				a.injectNodes(ctx, g)
-				_ = a.showNodesTo(ctx, g) // what could not be done before, and was told of then
-			})
+			wg.Go(func() { a.mend(ctx, g) })
 			continue
 		}
 		wg.Go(func() {
@@ -374,6 +396,30 @@ func (a *Agent) adopt(ctx context.Context) {
 			return a.guests.get(key) == nil && !slices.ContainsFunc(all, func(c container.Container) bool { return c.Key() == key })
 		})
 	}
+}
+
+// mend looks whether all of a guest is as it should be: its root may have taken something away, or an earlier try have failed.
+func (a *Agent) mend(ctx context.Context, g *guest) {
+	if ok, err := a.mounts.Injected(g.box, g.tree); err != nil || !ok || g.status() != "ok" {
+		if a.serve(ctx, g.Container, g.box.PID) != nil {
+			return // serve tells the journal
+		}
+	}
+	a.injectNodes(ctx, g)
+	a.served(ctx, g)
+	_ = a.showNodesTo(ctx, g) // what could not be done before, and was told of then
+}
+
+// served goes on with a guest that has its /lls, when that was not, or not only, its hook's doing: liblxc may be asked about it once no hook
+// is, and what its fstab says is mounted, as far as it is not.
+func (a *Agent) served(ctx context.Context, g *guest) {
+	if a.guests.inHook(g.Key()) {
+		return // it does the same
+	}
+	g.ready.Store(true)
+	a.work.Go(func() {
+		a.during(context.WithoutCancel(ctx), func(ctx context.Context) { a.replayLate(ctx, g) })
+	})
 }
 
 func (a *Agent) adoptOne(ctx context.Context, c container.Container) {
@@ -394,12 +440,8 @@ func (a *Agent) adoptOne(ctx context.Context, c container.Container) {
 		err = a.serve(ctx, c, pid)
 	}
 	if g := a.guests.get(c.Key()); g != nil && err == nil {
-		g.ready.Store(true)
-		a.work.Go(func() { _ = a.showNodesTo(ctx, g) }) // it is tried again, and told of then
-		// The agent was away when it started: what its fstab says is mounted into the running container.
-		a.work.Go(func() {
-			a.during(ctx, func(ctx context.Context) { a.replayOnce(ctx, g, func(string, ...any) {}) })
-		})
+		a.served(ctx, g)
+		a.work.Go(func() { _ = a.showNodesTo(context.WithoutCancel(ctx), g) }) // it is tried again, and told of then
 	}
 	if err != nil && !errors.Is(err, mount.ErrHostMounts) {
 		a.log.Warn("cannot serve the container", "container", c.Owner, "error", err)

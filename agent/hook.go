@@ -2,9 +2,11 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"lls/agent/api"
+	"lls/agent/mount"
 )
 
 // hookStart serves a container that is being started, before its init runs. Nothing here may ask liblxc about the container: its
@@ -22,19 +24,27 @@ func (c *call) hookStart(ctx context.Context, in api.HookStart) (api.HookAnswer,
 	c.what = k.Owner.String()
 	c.progress("serving the container")
 	ctx = context.WithoutCancel(ctx) // a hook that has waited long enough goes, and the work goes on
-	if err := c.agent.serve(ctx, k, in.PID); err != nil {
+	defer c.agent.guests.hook(k.Key())()
+	err = c.agent.serve(ctx, k, in.PID)
+	if errors.Is(err, mount.ErrHostMounts) {
+		return api.HookAnswer{}, api.Errorf(api.NotFound, "cannot serve container %.64q: %v", in.Name, err)
+	}
+	if err != nil {
 		return api.HookAnswer{}, err
 	}
-	var answer api.HookAnswer
-	if g := c.agent.guests.get(k.Key()); g != nil {
-		defer func() {
-			g.ready.Store(true)
-			c.agent.work.Go(func() { _ = c.agent.showNodesTo(ctx, g) }) // liblxc answers once the hook has ended
-		}()
-		for _, line := range c.agent.replayOnce(ctx, g, c.progress) {
-			if line.Required && !line.Mounted {
-				answer.Missing = append(answer.Missing, fmt.Sprintf("line %d of %s is required: %s", line.Line, fstabPath, line.Problem))
-			}
+	g := c.agent.guests.get(k.Key())
+	if g == nil {
+		return api.HookAnswer{}, mount.ErrGone
+	}
+	defer func() {
+		g.ready.Store(true)
+		c.agent.work.Go(func() { _ = c.agent.showNodesTo(ctx, g) }) // liblxc answers once the hook has ended
+	}()
+	done := c.replayFirst(ctx, g)
+	answer := api.HookAnswer{Unread: done.Unread}
+	for _, line := range done.Lines {
+		if line.Required && !line.Mounted {
+			answer.Missing = append(answer.Missing, fmt.Sprintf("line %d of %s is required: %s", line.Line, fstabPath, line.Problem))
 		}
 	}
 	return answer, nil

@@ -64,23 +64,79 @@ func (a *Agent) showAll(ctx context.Context) {
 // showDeadline bounds what is done in one container to show its devices.
 const showDeadline = 15 * time.Second
 
+// soonDeadline is how long a container's start waits for its devices, when the volume groups have not been read.
+const soonDeadline = 2 * time.Second
+
+// showNodesSoon is showNodesTo for the start of a container, which must not wait for an LVM that hangs: with the view at hand, or none at
+// all when there is none. What is missing comes with the next view.
+func (a *Agent) showNodesSoon(ctx context.Context, g *guest) error {
+	v := a.store.latest()
+	if v == nil {
+		read := make(chan *View, 1)
+		a.work.Go(func() {
+			v, err := a.store.current(context.WithoutCancel(ctx), workAge) // it has a deadline of its own
+			if err != nil {
+				a.log.Warn("cannot read the volume groups", "error", err)
+			}
+			read <- v
+		})
+		select {
+		case v = <-read:
+		case <-time.After(soonDeadline):
+		case <-ctx.Done():
+		}
+	}
+	if v != nil {
+		return a.showNodes(ctx, g, v)
+	}
+	g.showing.Lock()
+	defer g.showing.Unlock()
+	if g.shown != nil {
+		return nil // somebody else has read them meanwhile
+	}
+	release, err := g.hold()
+	if err != nil {
+		return nil // it has ended
+	}
+	defer release()
+	g.settled = false
+	_, err = g.nodes.Set(nil)
+	return err
+}
+
 // showNodesTo brings /dev/mf of one guest, and what it may open raw, up to what is.
 func (a *Agent) showNodesTo(ctx context.Context, g *guest) error {
 	ctx, cancel := context.WithTimeout(ctx, showDeadline)
 	defer cancel()
-	g.showing.Lock()
-	defer g.showing.Unlock()
-	if g.ready.Load() || g.box.Mapped {
-		if err := a.retract(ctx, g); err != nil {
-			return err
-		}
-	}
 	if g.nodes == nil {
-		return nil
+		g.showing.Lock()
+		defer g.showing.Unlock()
+		return a.mayRetract(ctx, g)
 	}
 	v, err := a.store.current(ctx, workAge)
 	if err != nil {
 		return err
+	}
+	return a.showNodes(ctx, g, v)
+}
+
+// mayRetract retracts what was lost from a guest, as soon as liblxc may be asked about it. The caller holds g.showing.
+func (a *Agent) mayRetract(ctx context.Context, g *guest) error {
+	if !g.ready.Load() && !g.box.Mapped {
+		return nil
+	}
+	return a.retract(ctx, g)
+}
+
+// showNodes is showNodesTo with v, or a later view. Nobody waits for LVM while he has the guest's nodes to himself.
+func (a *Agent) showNodes(ctx context.Context, g *guest, v *View) (err error) {
+	g.showing.Lock()
+	defer g.showing.Unlock()
+	if err := a.mayRetract(ctx, g); err != nil {
+		return err
+	}
+	if now := a.store.latest(); now != nil {
+		v = now
 	}
 	granted, unmarked, withheld := a.wantedGrants(v, g)
 	if len(unmarked) > 0 {

@@ -176,6 +176,7 @@ func (c *call) stillLive(ctx context.Context, r *catalog.Record, g *guest, place
 
 func (c *call) tryPlace(ctx context.Context, r *catalog.Record, at target, g *guest) (mount.Placed, error) {
 	a := c.agent
+	a.called.forget(r.LV.VG, r.LV.Name) // who has it mounted may call it otherwise
 	if !r.LV.Active {
 		if err := a.activate(ctx, r.LV.VG, r.LV.Name); err != nil {
 			return mount.Placed{}, err
@@ -203,6 +204,7 @@ func (c *call) tryPlace(ctx context.Context, r *catalog.Record, at target, g *gu
 // activate makes the devices of volumes of one group appear, with one command.
 func (a *Agent) activate(ctx context.Context, vg lvm.VG, names ...lvm.Name) error {
 	return a.store.write(ctx, vg, func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
+		a.called.forget(vg, names...)
 		if err := w.Activate(ctx, names...); err != nil {
 			return nil, err
 		}

@@ -2,17 +2,17 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
+	"slices"
 	"time"
 
 	"lls/agent/api"
 	"lls/agent/catalog"
+	"lls/agent/filesystem"
+	"lls/agent/mount"
 	"lls/hooks"
 	"lls/lvm"
 )
@@ -21,48 +21,178 @@ import (
 // into the running container.
 const replayDeadline = 5 * time.Minute
 
+// retryFor is how long after the first replay in a run of a container those lines are tried again that failed for the host's reasons: a
+// volume group may appear late at boot. After that a volume that comes by such a name is somebody's new one, which nobody expects to
+// find mounted. Only an agent that starts tries once more: its predecessor may have been ended in the middle.
+const retryFor = 10 * time.Minute
+
 // fstabPath is the container's own list of mounts, fstab(5).
 const fstabPath = "/etc/fstab"
 
-// replay mounts what the container's fstab says, and returns what became of every line that is for LLS. progress is told of each.
-func (a *Agent) replay(ctx context.Context, g *guest, progress func(format string, args ...any)) []api.Replayed {
-	ctx, cancel := context.WithTimeout(ctx, replayDeadline)
+// replaying is one replay of a container's fstab under way.
+type replaying struct {
+	*call
+	stop  <-chan struct{} // closed when no other line is to be begun; nil when all are
+	only  []string        // the lines to try, by lineKey; nil for all
+	lines map[int]string  // lineKey of each line by its number
+
+	done   []outcome
+	later  []string // lines that are not decided, by lineKey
+	unread bool     // the file could not be read
+	again  bool     // and that may pass: all of it is to be tried again
+}
+
+// outcome is what became of a line. The cause is for the journal.
+type outcome struct {
+	api.Replayed
+	cause error
+}
+
+// lineKey is by what a line is known again, wherever in the file it stands then.
+func lineKey(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:16])
+}
+
+// replay mounts what the container's fstab says, and notes what became of every line that is for LLS. ctx does not cut it short.
+func (r *replaying) replay(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), replayDeadline)
 	defer cancel()
-	text, err := a.readFstab(ctx, g)
+	text, err := r.agent.readFstab(ctx, r.guest)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return
 	}
 	if err != nil {
-		a.log.Warn("cannot read the container's fstab", "container", g.Owner, "error", err)
-		why := "it is no regular file, too long, or does not answer"
-		if errors.Is(err, os.ErrPermission) {
-			why = "it must be root's, or readable for all" // our helper has the ids of the container's root, and none of its other rights
-		}
-		return []api.Replayed{{Problem: "cannot read " + fstabPath + ": " + why}}
+		r.cannotRead(err)
+		return
 	}
-	c := &call{agent: a, guest: g, asker: g.asker(), config: a.config()}
-	plan := hooks.Parse(text).Plan(c.lookup(ctx))
-	c.activateAll(ctx, plan.Mounts)
-	out := refusals(plan)
+	file := r.file(text)
+	l := &look{call: r.call}
+	defer l.done(ctx, nil)
+	plan := file.Plan(func(wanted []hooks.Tag) map[hooks.Tag]string { return l.find(ctx, wanted) })
+	l.done(ctx, r.activateAll(ctx, plan.Mounts))
+	for _, n := range plan.Refused {
+		o := outcome{Replayed: api.Replayed{Line: n.Line, Volume: n.Name, Path: n.Target, Required: n.Required, Problem: n.String()}}
+		o.Later = n.Reason == hooks.NotFound && l.partial
+		r.add(o)
+	}
+	for _, number := range plan.Unfound {
+		if l.partial && !slices.Contains(r.later, r.lines[number]) {
+			r.later = append(r.later, r.lines[number]) // perhaps a volume of ours: nothing is said of it before that is known
+		}
+	}
 	for _, m := range plan.Mounts {
-		progress("mounting %s at %s", m.Name, m.Target)
-		done := api.Replayed{Line: m.Line, Volume: m.Name, Path: m.Target, Required: m.Required}
-		placed, err := c.replayOne(ctx, m)
-		if err != nil {
-			done.Problem = c.explain(err).Message
-			a.log.Warn("cannot mount what the container's fstab says", "container", g.Owner, "line", m.Line, "problem", done.Problem, "cause", err)
-		} else {
-			done.Mounted, done.Path, done.ReadOnly = true, placed.Path, placed.ReadOnly
-		}
-		for _, w := range plan.Warnings {
-			if w.Line == m.Line {
-				done.Warning = w.String()
-				a.log.Warn("a line of the container's fstab should be another", "container", g.Owner, "warning", done.Warning)
-			}
-		}
-		out = append(out, done)
+		r.add(r.one(ctx, m, plan.Warnings))
 	}
-	return out
+}
+
+// cannotRead notes that nothing is known of the fstab.
+func (r *replaying) cannotRead(err error) {
+	why := "it is no regular file, too long, or does not answer"
+	if errors.Is(err, os.ErrPermission) {
+		why = "it must be root's, or readable for all" // our helper has the ids of the container's root, and none of its other rights
+	}
+	theirs := errors.Is(err, os.ErrPermission) || errors.Is(err, mount.ErrTooLarge) || errors.Is(err, mount.ErrNotRegular)
+	r.unread, r.again = true, !theirs
+	r.done = []outcome{{api.Replayed{Problem: "cannot read " + fstabPath + ": " + why, Later: r.again}, err}}
+}
+
+// file are the lines to try.
+func (r *replaying) file(text []byte) hooks.File {
+	file := hooks.Parse(text)
+	r.lines = map[int]string{}
+	for _, l := range file.Lines {
+		r.lines[l.Number] = lineKey(l.Text)
+	}
+	if r.only != nil {
+		file.Lines = slices.DeleteFunc(file.Lines, func(l hooks.Line) bool { return !slices.Contains(r.only, r.lines[l.Number]) })
+	}
+	return file
+}
+
+func (r *replaying) add(o outcome) {
+	r.done = append(r.done, o)
+	if o.Later {
+		r.later = append(r.later, r.lines[o.Line])
+	}
+}
+
+func (r *replaying) stopped() bool {
+	select {
+	case <-r.stop: // never for nil
+		return true
+	default:
+		return false
+	}
+}
+
+// one mounts what one line says.
+func (r *replaying) one(ctx context.Context, m hooks.Mount, warnings []hooks.Notice) outcome {
+	o := outcome{Replayed: api.Replayed{Line: m.Line, Volume: m.Name, Path: m.Target, Required: m.Required}}
+	for _, w := range warnings {
+		if w.Line == m.Line {
+			o.Warning = w.String()
+		}
+	}
+	if r.stopped() {
+		o.Later, o.Problem = true, "the agent was stopped before it came to this line"
+		return o
+	}
+	r.progress("mounting %s at %s", m.Name, m.Target)
+	placed, err := r.mountLine(ctx, m)
+	if err != nil {
+		o.Problem, o.Later, o.cause = r.explain(err).Message, r.mayPass(err), err
+		return o
+	}
+	o.Mounted, o.Path, o.ReadOnly = true, placed.Path, placed.ReadOnly
+	return o
+}
+
+func (r *replaying) mountLine(ctx context.Context, m hooks.Mount) (api.Mount, error) {
+	rec, v, err := r.volume(ctx, "mount", m.Name, catalog.Mount, false)
+	if err != nil {
+		return api.Mount{}, err
+	}
+	return r.place(ctx, v, rec, target{path: m.Target, readOnly: m.ReadOnly, noAtime: m.NoAtime, discard: m.Discard}, r.guest)
+}
+
+// mayPass says whether a line failed for a reason of the host's that may pass. What the line itself, the container, a right or the file
+// system is the reason of is as good as decided; that a volume is not there only when all groups are.
+func (r *replaying) mayPass(err error) bool {
+	switch r.explain(err).Code {
+	case api.NotFound:
+		v := r.agent.store.latest()
+		return v == nil || len(v.Missing) > 0
+	case api.BadPath, api.Denied, api.Malformed:
+		return false
+	}
+	var occupied *mount.ErrOccupied
+	return !errors.As(err, &occupied) && !errors.Is(err, filesystem.ErrDirtyLog)
+}
+
+// activateAll activates what the plan needs, with one command for each volume group, and says what that is. What cannot be found or
+// activated is told of when it is mounted.
+func (r *replaying) activateAll(ctx context.Context, mounts []hooks.Mount) map[catalog.ID]bool {
+	needed, inactive := map[catalog.ID]bool{}, map[lvm.VG][]lvm.Name{}
+	for _, m := range mounts {
+		if r.stopped() {
+			return nil
+		}
+		rec, _, err := r.volume(ctx, "mount", m.Name, catalog.Mount, false)
+		if err == nil && !needed[rec.ID] && !rec.LV.Active {
+			inactive[rec.LV.VG] = append(inactive[rec.LV.VG], rec.LV.Name)
+		}
+		if err == nil {
+			needed[rec.ID] = true
+		}
+	}
+	for vg, names := range inactive {
+		r.progress("activating %d volumes", len(names))
+		if err := r.agent.activate(ctx, vg, names...); err != nil {
+			r.agent.log.Warn("cannot activate the volumes of a container's fstab", "container", r.guest.Owner, "error", err)
+		}
+	}
+	return needed
 }
 
 func (a *Agent) readFstab(ctx context.Context, g *guest) ([]byte, error) {
@@ -74,150 +204,46 @@ func (a *Agent) readFstab(ctx context.Context, g *guest) ([]byte, error) {
 	return a.mounts.ReadFile(ctx, g.box, fstabPath, hooks.MaxFile)
 }
 
-// refusals are the lines that are for LLS and will not be mounted.
-func refusals(plan hooks.Plan) []api.Replayed {
-	var out []api.Replayed
-	for _, n := range plan.Refused {
-		out = append(out, api.Replayed{Line: n.Line, Required: n.Required, Problem: n.String()})
-	}
-	return out
-}
-
-func (c *call) replayOne(ctx context.Context, m hooks.Mount) (api.Mount, error) {
-	r, v, err := c.volume(ctx, "mount", m.Name, catalog.Mount, false)
-	if err != nil {
-		return api.Mount{}, err
-	}
-	return c.place(ctx, v, r, target{path: m.Target, readOnly: m.ReadOnly, noAtime: m.NoAtime, discard: m.Discard}, c.guest)
-}
-
-// activateAll activates what the plan needs, with one command for each volume group. What cannot be found or activated is told of
-// when it is mounted.
-func (c *call) activateAll(ctx context.Context, mounts []hooks.Mount) {
-	needed := map[lvm.VG][]lvm.Name{}
-	for _, m := range mounts {
-		r, _, err := c.volume(ctx, "mount", m.Name, catalog.Mount, false)
-		if err == nil && !r.LV.Active {
-			needed[r.LV.VG] = append(needed[r.LV.VG], r.LV.Name)
-		}
-	}
-	for vg, names := range needed {
-		if err := c.agent.activate(ctx, vg, names...); err != nil {
-			c.agent.log.Warn("cannot activate the volumes of a container's fstab", "container", c.guest.Owner, "error", err)
-		}
-	}
-}
-
-// lookup finds volumes by what their file systems say, among those the caller may mount: its own first. A dataset and its snapshots
-// have the same label and UUID, so one that fits several alike is none.
-func (c *call) lookup(ctx context.Context) hooks.Lookup {
-	return func(tag, value string) (string, bool) {
-		v, err := c.agent.store.current(ctx, workAge)
-		if err != nil {
-			return "", false
-		}
-		var mine, others []*catalog.Record
-		for _, r := range v.Catalog.Records {
-			if r.State != catalog.Live || r.FS == "" || r.May(c.asker, catalog.Mount, "") != nil || !c.says(ctx, r, tag, value) {
-				continue
-			}
-			if r.Owner == c.asker.Owner {
-				mine = append(mine, r)
-			} else {
-				others = append(others, r)
-			}
-		}
-		for _, found := range [][]*catalog.Record{mine, others} {
-			if len(found) == 1 {
-				return v.Catalog.Shown(c.asker, found[0]), true
-			}
-			if len(found) > 1 {
-				break
-			}
-		}
-		return "", false
-	}
-}
-
-// says tells whether a volume's file system has a label or UUID. The volume is active afterwards; what nobody uses goes again by itself.
-func (c *call) says(ctx context.Context, r *catalog.Record, tag, value string) bool {
-	if !r.LV.Active && c.agent.activate(ctx, r.LV.VG, r.LV.Name) != nil {
-		return false
-	}
-	id, err := c.agent.devices.Identify(c.agent.store.lvm.Device(r.LV.VG, r.LV.Name))
-	return err == nil && (tag == "UUID" && strings.EqualFold(id.UUID, value) || tag == "LABEL" && id.Label == value && value != "")
-}
-
-// replayOnce replays a container's fstab when that was not done for this run of it: after its start, also when the agent was away.
-func (a *Agent) replayOnce(ctx context.Context, g *guest, progress func(format string, args ...any)) []api.Replayed {
+// replayFirst replays a container's fstab at its start. When that was done in this run of it, it only says what came of it.
+func (c *call) replayFirst(ctx context.Context, g *guest) memory {
 	g.replaying.Lock()
 	defer g.replaying.Unlock()
-	if was, ok := a.remembered(g); ok {
-		g.setFstab(was)
-		return nil
+	if was := c.agent.remembered(g); was != nil {
+		return *was
 	}
-	done := a.replay(ctx, g, progress)
-	a.remember(g, done)
-	if len(done) > 0 {
-		mounted := 0
-		for _, d := range done {
-			if d.Mounted {
-				mounted++
-			}
-		}
-		a.log.Info("replayed the container's fstab", "container", g.Owner, "mounted", mounted, "of", len(done))
-	}
-	return done
+	return c.agent.remember(c.replayer(g, nil, nil), ctx)
 }
 
-// memory is the last replay in one run of a container. It lies in the container's directory of the host, for an agent that starts anew:
-// what a user has unmounted since is not mounted again, and what could not be mounted is still told.
-type memory struct {
-	Run   string         `json:"run"`
-	Lines []api.Replayed `json:"lines"`
-}
-
-func (a *Agent) memoryOf(g *guest) string { return filepath.Join(a.opts.Trees, g.Key(), "replayed") }
-
-// remembered is what the last replay in this run of the container came to; false when there was none.
-func (a *Agent) remembered(g *guest) ([]api.Replayed, bool) {
-	text, err := readSmall(a.memoryOf(g))
-	if err != nil {
-		return nil, false
+// replayLate mounts into a running container what its start could not: all, when no agent was there, else what is not decided. It leaves
+// off when the agent stops; the next one goes on.
+func (a *Agent) replayLate(ctx context.Context, g *guest) {
+	if !g.replaying.TryLock() {
+		return // somebody is at it
 	}
-	var was memory
-	if err := json.Unmarshal([]byte(text), &was); err != nil || was.Run == "" || was.Run != runOf(g.box.PID) {
-		return nil, false
-	}
-	return was.Lines, true
-}
-
-func (a *Agent) remember(g *guest, lines []api.Replayed) {
-	g.setFstab(lines)
-	text, err := json.Marshal(memory{runOf(g.box.PID), lines})
-	if err == nil {
-		err = os.WriteFile(a.memoryOf(g)+".new", text, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(a.memoryOf(g)+".new", a.memoryOf(g))
-	}
-	if err != nil {
-		a.log.Warn("cannot remember that a container's fstab was replayed", "container", g.Owner, "error", err)
+	defer g.replaying.Unlock()
+	c := &call{agent: a}
+	fresh := g.memory() == nil
+	was := a.remembered(g)
+	switch {
+	case was == nil || was.Again && (fresh || a.mayRetry(was)):
+		a.remember(c.replayer(g, a.stopping, nil), ctx)
+	case !was.undecided():
+	case fresh || a.mayRetry(was):
+		a.remember(c.replayer(g, a.stopping, was.Later), ctx)
+	default:
+		a.giveUp(g, was)
 	}
 }
 
-// runOf names one run of a process: its pid and the time of its start, field 22 of proc_pid_stat(5).
-func runOf(pid int) string {
-	stat, err := readSmall(fmt.Sprintf("/proc/%d/stat", pid))
-	command := strings.LastIndex(stat, ") ") // the command before it may hold anything
-	if err != nil || command < 0 {
-		return ""
-	}
-	fields := strings.Fields(stat[command+2:])
-	if len(fields) < 20 {
-		return ""
-	}
-	return strconv.Itoa(pid) + " " + fields[19]
+// replayer is a replay in the name of the container, whose progress is told to c's caller.
+func (c *call) replayer(g *guest, stop <-chan struct{}, only []string) *replaying {
+	own := &call{agent: c.agent, guest: g, asker: g.asker(), config: c.agent.config(), answer: c.answer}
+	return &replaying{call: own, stop: stop, only: only}
+}
+
+func (a *Agent) mayRetry(was *memory) bool {
+	age := a.opts.Now().Sub(was.Began)
+	return age >= 0 && age < retryFor
 }
 
 // replayNow replays the fstab of the caller's container on request.
@@ -231,10 +257,9 @@ func (c *call) replayNow(ctx context.Context, in api.ReplayRequest) ([]api.Repla
 	}
 	g.replaying.Lock()
 	defer g.replaying.Unlock()
-	done := c.agent.replay(context.WithoutCancel(ctx), g, c.progress)
-	c.agent.remember(g, done)
-	if done == nil {
-		done = []api.Replayed{}
+	c.agent.remembered(g) // from when on lines are tried again
+	if done := c.agent.remember(c.replayer(g, nil, nil), ctx).Lines; done != nil {
+		return done, nil
 	}
-	return done, nil
+	return []api.Replayed{}, nil
 }

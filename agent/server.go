@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lls/agent/api"
+	"lls/agent/catalog"
 	"lls/policy"
 )
 
@@ -35,7 +36,7 @@ const (
 // socketServer answers on one socket, which is who the caller is: a guest's, or the sysadmin's when guest is nil.
 type socketServer struct {
 	agent   *Agent
-	journal throttle
+	journal *throttle
 	guest   *guest
 	ln      *limitListener
 	http    *http.Server
@@ -44,7 +45,11 @@ type socketServer struct {
 }
 
 func newSocketServer(a *Agent, ln *net.UnixListener, g *guest) *socketServer {
-	s := &socketServer{agent: a, guest: g, work: make(chan struct{}, maxWork), turn: make(chan struct{}, 1), ln: &limitListener{UnixListener: ln, slots: make(chan struct{}, maxConns), done: make(chan struct{})}}
+	who := catalog.Host()
+	if g != nil {
+		who = g.Owner
+	}
+	s := &socketServer{agent: a, guest: g, journal: a.journals.of(who.String()), work: make(chan struct{}, maxWork), turn: make(chan struct{}, 1), ln: &limitListener{UnixListener: ln, slots: make(chan struct{}, maxConns), done: make(chan struct{})}}
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.handle),
 		ReadHeaderTimeout: headerTimeout,

@@ -5,14 +5,32 @@ import (
 	"time"
 )
 
-// What one socket may write into the journal about requests that were refused: journald drops everybody's lines when a service
+// What one container may write into the journal about requests that were refused, and lines of its fstab: journald drops everybody's lines when a service
 // writes too many (RateLimitBurst in journald.conf(5), 10000 in 30 s).
 const (
 	throttleWindow = 10 * time.Second
 	throttleLines  = 50
 )
 
-// throttle counts the lines of one socket.
+// throttles are those of all owners. They outlive sockets and guests: a container has no more to say for starting anew.
+type throttles struct {
+	mu  sync.Mutex
+	all map[string]*throttle
+}
+
+func (t *throttles) of(owner string) *throttle {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.all == nil {
+		t.all = map[string]*throttle{}
+	}
+	if t.all[owner] == nil {
+		t.all[owner] = &throttle{}
+	}
+	return t.all[owner]
+}
+
+// throttle counts the lines of one owner.
 type throttle struct {
 	mu      sync.Mutex
 	began   time.Time

@@ -7,7 +7,7 @@ func (f File) Names() (names []string, tagged []int) {
 		if name, ok := l.Volume(); ok {
 			names = append(names, name)
 		}
-		if _, _, ok := l.tag(); !ok || l.Problem != "" || !l.mountable() {
+		if _, ok := l.tag(); !ok || l.Problem != "" || !l.mountable() {
 			continue
 		}
 		if _, reason, _ := CheckTarget(l.Target); reason == "" {

@@ -33,6 +33,8 @@ const (
 // Notice is what there is to say about a line. It names nothing that the container did not write, and is printable.
 type Notice struct {
 	Line     int
+	Name     string // of the volume, as far as there is one and it is fit to be shown
+	Target   string // where it was to be mounted, fit to be shown
 	Reason   Reason
 	Text     string
 	Better   string // the line to write instead; empty when there is none to offer
@@ -48,8 +50,8 @@ func (n Notice) String() string {
 	return s
 }
 
-func (p *planner) refuse(l Line, required bool, reason Reason, better, text string) {
-	p.plan.Refused = limited(p.plan.Refused, Notice{l.Number, reason, text, better, required})
+func (p *planner) refuse(l Line, required bool, name string, reason Reason, better, text string) {
+	p.plan.Refused = limited(p.plan.Refused, Notice{l.Number, tidy(name), tidy(l.Target), reason, text, better, required})
 }
 
 // warn tells what is wrong with a line that is mounted all the same.

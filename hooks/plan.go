@@ -20,15 +20,19 @@ const (
 	MaxLookups = 256 // different labels and UUIDs
 )
 
-// Lookup finds the volume with a file system of this label or UUID among those that the container may mount. Tag is "LABEL" or
-// "UUID"; name is as the container would type it.
-type Lookup func(tag, value string) (name string, ok bool)
+// Tag is what a file system is called, as a source of an fstab says it. Key is "LABEL" or "UUID".
+type Tag struct{ Key, Value string }
+
+// Lookup finds volumes by what their file systems are called, among those that the container may mount. The names are as the container
+// would type them; what no volume is called is left out. A plan asks once, for at most MaxLookups, or not at all.
+type Lookup func(wanted []Tag) map[Tag]string
 
 // Plan is what an fstab wants mounted, in the order in which to do it: parents before children, else as they are written.
 type Plan struct {
 	Mounts   []Mount
 	Refused  []Notice // lines for LLS that will not be mounted
 	Warnings []Notice // on lines that will
+	Unfound  []int    // numbers of lines that would be mounted if a volume had their label or UUID; most are nothing of ours
 }
 
 // Mount is one line to be mounted. Name is not empty and has no control character, but is not checked otherwise.
@@ -45,11 +49,14 @@ type Mount struct {
 // Plan works out what to mount. A line of type lls with noauto and without x-lls.auto or x-lls.required waits for a mount by hand;
 // all other lines for LLS are mounted, whatever noauto and its kind say to the container's own init. With a nil Lookup, no line is found by label.
 func (f File) Plan(find Lookup) Plan {
-	p := planner{find: find, asked: map[string]string{}, at: map[string]int{}}
+	p := planner{at: map[string]int{}}
 	if f.tooBig() {
 		// Nobody looked inside. Whether something required was there is a guess, on the side of what was asked for.
-		p.refuse(f.Lines[0], strings.Contains(f.Lines[0].Text, "x-lls.required"), TooMuch, "", f.Lines[0].Problem)
+		p.refuse(f.Lines[0], strings.Contains(f.Lines[0].Text, "x-lls.required"), "", TooMuch, "", f.Lines[0].Problem)
 		return p.plan
+	}
+	if wanted := f.wanted(); find != nil && len(wanted) > 0 {
+		p.found = find(wanted)
 	}
 	for _, l := range f.Lines {
 		p.line(l)
@@ -60,10 +67,22 @@ func (f File) Plan(find Lookup) Plan {
 	return p.plan
 }
 
+// wanted are the labels and UUIDs whose volumes would be mounted: to look for one costs, so no others are looked for.
+func (f File) wanted() []Tag {
+	var all []Tag
+	seen := map[Tag]bool{}
+	for _, l := range f.Lines {
+		if tag, ok := l.wants(parseOptions(l.Options)); ok && !seen[tag] && len(all) < MaxLookups {
+			seen[tag] = true
+			all = append(all, tag)
+		}
+	}
+	return all
+}
+
 type planner struct {
-	find  Lookup
-	asked map[string]string // what find said, empty for nothing
-	at    map[string]int    // index in plan.Mounts by target
+	found map[Tag]string
+	at    map[string]int // index in plan.Mounts by target
 	plan  Plan
 }
 
@@ -79,7 +98,7 @@ func (p *planner) line(l Line) {
 	if !ours || o.byHand(l.Type) {
 		return
 	}
-	refuse := func(reason Reason, better, text string) { p.refuse(l, o.required, reason, better, text) }
+	refuse := func(reason Reason, better, text string) { p.refuse(l, o.required, name, reason, better, text) }
 	if l.Problem != "" {
 		refuse(BadLine, "", l.Problem)
 		return
@@ -102,6 +121,10 @@ func (p *planner) line(l Line) {
 		refuse(BadOption, better, "not allowed or not known: "+listed(o.refused))
 		return
 	}
+	if name == "" { // badName has passed a label or UUID
+		refuse(NotFound, "", quote(l.Source)+" is no volume that can be mounted here")
+		return
+	}
 	m := Mount{l.Number, name, target, o.readOnly, o.noAtime, o.discard, o.required}
 	if p.add(l, m) {
 		p.warn(l, target, o, better)
@@ -114,11 +137,11 @@ func (p *planner) add(l Line, m Mount) bool {
 		first := &p.plan.Mounts[i]
 		required := m.Required && first.Name != m.Name
 		first.Required = first.Required || m.Required && first.Name == m.Name // the other line says no more than this
-		p.refuse(l, required, Duplicate, "", fmt.Sprintf("%s is the target of line %d already", quote(m.Target), first.Line))
+		p.refuse(l, required, m.Name, Duplicate, "", fmt.Sprintf("%s is the target of line %d already", quote(m.Target), first.Line))
 		return false
 	}
 	if len(p.plan.Mounts) >= MaxMounts {
-		p.refuse(l, m.Required, TooMuch, "", fmt.Sprintf("LLS mounts no more than %d lines", MaxMounts))
+		p.refuse(l, m.Required, m.Name, TooMuch, "", fmt.Sprintf("LLS mounts no more than %d lines", MaxMounts))
 		return false
 	}
 	p.at[m.Target] = len(p.plan.Mounts)
@@ -131,24 +154,28 @@ func (p *planner) volume(l Line, o options) (name string, ours bool) {
 	if name, ok := l.Volume(); ok {
 		return name, true
 	}
-	tag, value, ok := l.tag()
-	if !ok {
+	if _, ok := l.tag(); !ok {
 		return "", l.Type == TypeLLS || o.forLLS()
 	}
-	name = p.lookup(tag, value)
+	tag, wanted := l.wants(o)
+	if wanted {
+		name = p.found[tag]
+	}
+	if wanted && name == "" {
+		p.plan.Unfound = append(p.plan.Unfound, l.Number)
+	}
 	return name, name != "" || o.forLLS()
 }
 
-func (p *planner) lookup(tag, value string) string {
-	key := tag + "=" + value
-	name, known := p.asked[key]
-	if !known && p.find != nil && len(p.asked) < MaxLookups {
-		if found, ok := p.find(tag, value); ok {
-			name = found
-		}
-		p.asked[key] = name
+// wants is the label or UUID of a line for which nothing but a volume of that name is missing. The container's root directory, swap and
+// boot partitions of a machine that it was copied from are none.
+func (l Line) wants(o options) (Tag, bool) {
+	tag, ok := l.tag()
+	if !ok || l.Problem != "" || !l.mountable() || len(o.refused) > 0 || o.byHand(l.Type) {
+		return Tag{}, false
 	}
-	return name
+	_, reason, _ := CheckTarget(l.Target)
+	return tag, reason == ""
 }
 
 // Volume is the name in a line whose source is lls:NAME or /dev/mf/NAME. It is not checked, and can be empty.
@@ -160,15 +187,15 @@ func (l Line) Volume() (name string, ok bool) {
 }
 
 // tag reads LABEL=value and UUID=value, the value with or without quotation marks, as libblkid does.
-func (l Line) tag() (tag, value string, ok bool) {
-	tag, value, _ = strings.Cut(l.Source, "=")
-	if tag != "LABEL" && tag != "UUID" {
-		return "", "", false
+func (l Line) tag() (Tag, bool) {
+	key, value, _ := strings.Cut(l.Source, "=")
+	if key != "LABEL" && key != "UUID" {
+		return Tag{}, false
 	}
 	if n := len(value); n >= 2 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
 		value = value[1 : n-1]
 	}
-	return tag, value, value != "" && !hasControl(value)
+	return Tag{key, value}, value != "" && !hasControl(value)
 }
 
 // mountable tells whether the type fits a volume. An lls: source is nobody else's, and its type can be anything.
@@ -184,19 +211,17 @@ func (l Line) mountable() bool {
 	return true
 }
 
-// badName tells why a line that is for LLS names no volume.
+// badName tells why a line that is for LLS names no volume. A label or UUID is a good name even when no volume has it.
 func badName(l Line, name string) (Reason, string) {
 	_, direct := l.Volume()
-	_, _, tagged := l.tag()
+	_, tagged := l.tag()
 	switch {
 	case hasControl(name):
 		return BadName, "the name in " + quote(l.Source) + " has a control character"
-	case name != "":
+	case name != "" || tagged:
 		return "", ""
 	case direct:
 		return BadName, quote(l.Source) + " names no volume"
-	case tagged:
-		return NotFound, quote(l.Source) + " is no volume that can be mounted here"
 	}
 	return BadName, quote(l.Source) + " is no source that LLS knows"
 }

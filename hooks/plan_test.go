@@ -2,6 +2,7 @@ package hooks
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"reflect"
 	"slices"
@@ -12,9 +13,19 @@ import (
 )
 
 // labels is what the container of these tests may mount by label or UUID.
-func labels(tag, value string) (string, bool) {
-	name, ok := map[string]string{"LABEL=mine": "mine", "UUID=1-2": "web1/theirs", "LABEL=my data": "spaced"}[tag+"="+value]
-	return name, ok
+func labels(wanted []Tag) map[Tag]string {
+	all := map[Tag]string{{"LABEL", "mine"}: "mine", {"UUID", "1-2"}: "web1/theirs", {"LABEL", "my data"}: "spaced"}
+	maps.DeleteFunc(all, func(t Tag, _ string) bool { return !slices.Contains(wanted, t) })
+	return all
+}
+
+// anything finds a volume for whatever is asked for.
+func anything(wanted []Tag) map[Tag]string {
+	found := map[Tag]string{}
+	for _, t := range wanted {
+		found[t] = "x" + strings.Map(func(r rune) rune { return 'y' }, t.Value)
+	}
+	return found
 }
 
 func TestPlanTakesTheLinesForLLS(t *testing.T) {
@@ -77,6 +88,8 @@ func TestPlanRefusesWithTheReason(t *testing.T) {
 		"/dev/mf/a none swap x-lls.auto":        {Reason: BadTarget},
 		"/dev/sda1 /data lls":                   {Reason: BadName},
 		"LABEL=other /data ext4 x-lls.required": {Reason: NotFound, Required: true},
+		"LABEL=mine / ext4 x-lls.required":      {Reason: Forbidden, Required: true},
+		"UUID=1-2 /data ext4 bind,x-lls.auto":   {Reason: BadOption, Better: "UUID=1-2 /data ext4 noauto,x-lls.auto 0 0"},
 		"lls:a data lls":                        {Reason: BadTarget},
 		`lls:a /d\012ata lls`:                   {Reason: BadTarget},
 		"lls:a / lls":                           {Reason: Forbidden},
@@ -90,7 +103,7 @@ func TestPlanRefusesWithTheReason(t *testing.T) {
 		"lls:a /tmp/x lls":                      {Reason: Shadowed},
 		"lls:a /dev/shm lls":                    {Reason: Shadowed},
 		"/dev/mf/a /data btrfs ro":              {Reason: BadType, Better: "lls:a /data lls noauto,x-lls.auto,ro 0 0"},
-		"LABEL=mine /data ext4,ntfs":            {Reason: BadType, Better: "LABEL=mine /data auto noauto,x-lls.auto 0 0"},
+		"LABEL=mine /data ext4,ntfs x-lls.auto": {Reason: BadType, Better: "LABEL=mine /data auto noauto,x-lls.auto 0 0"},
 		"lls:a /data lls x-lls.requird":         {Reason: BadOption, Better: "lls:a /data lls noauto,x-lls.auto 0 0"},
 		`lls:a /data lls x-a="b,ro"`:            {Reason: BadOption, Better: "lls:a /data lls noauto,x-lls.auto 0 0"},
 	} {
@@ -100,7 +113,7 @@ func TestPlanRefusesWithTheReason(t *testing.T) {
 				t.Fatalf("got %+v", plan)
 			}
 			got := plan.Refused[0]
-			want.Line, want.Text = 2, got.Text
+			want.Line, want.Text, want.Name, want.Target = 2, got.Text, got.Name, got.Target
 			if got != want || got.Text == "" {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
@@ -120,6 +133,52 @@ func TestPlanRefusesOptionsThatAreDangerousOrUnknown(t *testing.T) {
 			t.Errorf("%q: got %+v", option, plan)
 		}
 		checkPlan(t, plan)
+	}
+}
+
+func TestPlanLooksForNoLabelWhoseVolumeCouldNotBeMounted(t *testing.T) {
+	var asked []string
+	plan := Parse([]byte(`LABEL=cloudimg-rootfs / ext4 defaults 0 1
+UUID=1-9 /boot/efi vfat umask=0077 0 1
+UUID=1-8 none swap sw 0 0
+UUID=1-7 /tmp ext4
+LABEL=a /a ext4 dev
+LABEL=b /b lls noauto
+LABEL=mine /data auto nofail
+UUID=1-2 /srv ext4 nofail
+UUID="1-2" /opt ext4 nofail
+LABEL=other /more ext4
+`)).Plan(func(wanted []Tag) map[Tag]string {
+		asked = append(asked, fmt.Sprint(wanted))
+		return labels(wanted)
+	})
+	if want := []string{"[{LABEL mine} {UUID 1-2} {LABEL other}]"}; !slices.Equal(asked, want) {
+		t.Errorf("looked for %v, want %v", asked, want)
+	}
+	if len(plan.Mounts) != 3 || len(plan.Refused) != 0 || !slices.Equal(plan.Unfound, []int{10}) {
+		t.Errorf("got %+v", plan)
+	}
+	Parse([]byte("lls:a /a lls\nLABEL=root / ext4\n")).Plan(func(wanted []Tag) map[Tag]string {
+		t.Errorf("looked for %v", wanted)
+		return nil
+	})
+}
+
+func TestARefusalNamesVolumeAndTarget(t *testing.T) {
+	for line, want := range map[string][2]string{
+		"lls:mine /run/x lls":                 {"mine", "/run/x"},
+		"lls:c1/mine /data lls suid":          {"c1/mine", "/data"},
+		"/dev/mf/mine /data btrfs":            {"mine", "/data"},
+		"LABEL=other /data ext4 x-lls.auto":   {"", "/data"},
+		"LABEL=mine /data btrfs x-lls.auto":   {"", "/data"},
+		"lls:a\x1b[2J /da\x1b[2Jta lls":       {"a?[2J", "/da?[2Jta"},
+		"lls:mine /x lls\nlls:other /x/ lls":  {"other", "/x/"},
+		"lls:mine /x lls\nLABEL=mine /x auto": {"mine", "/x"},
+	} {
+		plan := Parse([]byte(line)).Plan(labels)
+		if len(plan.Refused) != 1 || plan.Refused[0].Name != want[0] || plan.Refused[0].Target != want[1] {
+			t.Errorf("%q: %+v, want %q", line, plan.Refused, want)
+		}
 	}
 }
 
@@ -202,7 +261,7 @@ func TestPlanHasLimits(t *testing.T) {
 	}
 	lines.WriteString("lls:last /last lls bind,x-lls.required\n")
 	asked := 0
-	plan := Parse([]byte(lines.String())).Plan(func(_, value string) (string, bool) { asked++; return "v" + value, true })
+	plan := Parse([]byte(lines.String())).Plan(func(wanted []Tag) map[Tag]string { asked += len(wanted); return anything(wanted) })
 	if len(plan.Mounts) != MaxMounts || asked != MaxLookups || len(plan.Refused) != MaxNotices || len(plan.Warnings) != MaxNotices {
 		t.Errorf("%d mounts, %d lookups, %d refused, %d warnings", len(plan.Mounts), asked, len(plan.Refused), len(plan.Warnings))
 	}
@@ -251,7 +310,7 @@ func checkPlan(t *testing.T, plan Plan) {
 			strings.ContainsFunc(n.String(), func(r rune) bool { return !unicode.IsPrint(r) }) {
 			t.Errorf("bad notice %+v", n)
 		}
-		if again := Parse([]byte(n.Better)).Plan(func(_, _ string) (string, bool) { return "x", true }); n.Better != "" && (len(again.Mounts) != 1 || len(again.Warnings) > 0) {
+		if again := Parse([]byte(n.Better)).Plan(anything); n.Better != "" && (len(again.Mounts) != 1 || len(again.Warnings) > 0) {
 			t.Errorf("the better line %q gives %+v", n.Better, again)
 		}
 	}

@@ -267,6 +267,8 @@ type HookStart struct {
 // HookAnswer says what a start cannot do without: one sentence for each mount marked x-lls.required that failed.
 type HookAnswer struct {
 	Missing []string `json:"missing,omitempty"`
+	// Unread says that the agent could not read the fstab, so that it does not know.
+	Unread bool `json:"unread,omitempty"`
 }
 
 // ReplayRequest asks to mount what the container's fstab says, now.
@@ -284,6 +286,7 @@ type Replayed struct {
 	Required bool   `json:"required,omitempty"` // x-lls.required
 	Problem  string `json:"problem,omitempty"`  // why it is not mounted
 	Warning  string `json:"warning,omitempty"`  // what should stand there instead
+	Later    bool   `json:"later,omitempty"`    // the problem is the host's, and it is tried again for a while
 }
 
 // Usage is what one owner uses of one pool, and may use. Sizes are bytes; a limit of 0 is none.

@@ -12,6 +12,21 @@ import (
 	"lls/hooks"
 )
 
+// kernelTypes are file systems whose files are the kernel's: to read one can do something, such as take away the host's log, and shows the
+// host's root more than the container's. The agent's helper refuses the same (package inside), and a test holds the two together. The
+// numbers without a name are in the kernel's sources.
+var kernelTypes = map[uint32]bool{
+	unix.PROC_SUPER_MAGIC: true, unix.SYSFS_MAGIC: true, unix.DEVPTS_SUPER_MAGIC: true,
+	unix.CGROUP_SUPER_MAGIC: true, unix.CGROUP2_SUPER_MAGIC: true, unix.DEBUGFS_MAGIC: true,
+	unix.TRACEFS_MAGIC: true, unix.SECURITYFS_MAGIC: true, unix.BPF_FS_MAGIC: true,
+	unix.PSTOREFS_MAGIC: true, unix.EFIVARFS_MAGIC: true, unix.BINFMTFS_MAGIC: true,
+	unix.NSFS_MAGIC: true, unix.SELINUX_MAGIC: true, unix.RDTGROUP_SUPER_MAGIC: true,
+	unix.HUGETLBFS_MAGIC: true,
+	0x62656570:           true, // configfs
+	0x65735543:           true, // fusectl
+	0x19800202:           true, // mqueue
+}
+
 // readFstab reads the container's fstab below its root. No process of the container runs yet, so nothing moves meanwhile; a link in it may
 // not lead out, and only a regular file is read.
 func readFstab(pid int) ([]byte, error) {
@@ -33,7 +48,11 @@ func readFstab(pid int) ([]byte, error) {
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, errors.Join(errors.New("the container's fstab is no regular file"), err)
 	}
-	f, err := os.Open("/proc/self/fd/" + strconv.Itoa(fd))
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil || kernelTypes[uint32(fs.Type)] {
+		return nil, errors.Join(errors.New("the container's fstab is on a file system of the kernel"), err)
+	}
+	f, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(fd), os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the container's fstab: %w", err)
 	}

@@ -11,17 +11,20 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"lls/agent/api"
 	"lls/hooks"
 )
 
-// How long the hook waits: for the agent's first word, for each further one, and in all. LXC itself waits for a hook for ever.
+// How long the hook waits: for the agent's first word, for each further one, and in all. LXC itself waits for a hook for ever. Only a
+// container that would not start without the agent waits longer for a word: what is late is of no use to it.
 const (
-	firstWord = 2 * time.Second
-	nextWord  = 20 * time.Second
-	inAll     = 60 * time.Second
+	firstWord  = 2 * time.Second
+	nextWord   = 5 * time.Second
+	wantedWord = 20 * time.Second
+	inAll      = 60 * time.Second
 )
 
 // ownLook is how long the hook takes to read the fstab itself, when the agent does not answer.
@@ -60,13 +63,23 @@ func start(env func(string) string, socket string) (missing []string, err error)
 		return nil, err
 	}
 	answer, err := tell(h, socket)
-	if err == nil {
+	switch {
+	case err == nil && answer.Unread: // the host's root may see more
+		return append(answer.Missing, requiredOf(h.PID, "the agent cannot read it")...), nil
+	case err == nil:
 		return answer.Missing, nil
+	case !served(err):
+		return nil, err
+	case silent(err):
+		return requiredOf(h.PID, "the agent does not answer"), fmt.Errorf("the agent does not answer: %w", err)
 	}
-	if !silent(err) {
-		return nil, err // the agent has spoken: the container is none that it serves
-	}
-	return requiredOf(h.PID), fmt.Errorf("the agent does not answer: %w", err)
+	return requiredOf(h.PID, "the agent cannot serve this container: "+err.Error()), fmt.Errorf("the agent cannot serve this container: %w", err)
+}
+
+// served is false for a container that LLS does not serve: one of a path that lls.toml does not name, one with the host's mounts, or one of
+// an ordinary user, whose hook may not speak to the agent.
+func served(err error) bool {
+	return !api.NotFound.Is(err) && !(api.Denied.Is(err) && errors.Is(err, os.ErrPermission))
 }
 
 // silent tells an agent that is away, stuck or died from one that refused.
@@ -77,17 +90,57 @@ func silent(err error) bool {
 func tell(h api.HookStart, socket string) (api.HookAnswer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), inAll)
 	defer cancel()
-	patience := time.AfterFunc(firstWord, cancel)
-	defer patience.Stop()
+	p := &patience{end: cancel, wanted: func() bool { return len(requiredOf(h.PID, "")) > 0 }}
+	p.timer = time.AfterFunc(firstWord, p.over)
+	defer p.timer.Stop()
 	client := api.Dial(socket)
-	client.Progress = func(string) { patience.Reset(nextWord) }
+	client.Progress = func(string) { p.word() }
 	var answer api.HookAnswer
 	err := client.Post(ctx, api.PathHookStart, h, &answer)
 	return answer, err
 }
 
-// requiredOf reads from the container's fstab what it cannot do without, which nobody is there to mount.
-func requiredOf(pid int) []string {
+// patience ends the wait for an agent that says nothing any more.
+type patience struct {
+	end    func()
+	wanted func() bool // the container does not start without the agent
+	timer  *time.Timer
+
+	mu    sync.Mutex
+	words int
+	due   time.Time // of the next word
+	more  bool      // it has waited longer since the last word
+}
+
+// word is told of each word of the agent's.
+func (p *patience) word() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.words++
+	p.more = false
+	p.wait(nextWord)
+}
+
+func (p *patience) over() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case time.Now().Before(p.due): // a word came at the last moment
+	case p.words == 0 || p.more || !p.wanted():
+		p.end()
+	default:
+		p.more = true
+		p.wait(wantedWord - nextWord)
+	}
+}
+
+func (p *patience) wait(d time.Duration) {
+	p.due = time.Now().Add(d)
+	p.timer.Reset(d)
+}
+
+// requiredOf reads from the container's fstab what it cannot do without, which nobody is there to mount: why.
+func requiredOf(pid int, why string) []string {
 	read := make(chan []byte, 1)
 	go func() { // the process ends soon, and this with it
 		text, err := readFstab(pid)
@@ -105,7 +158,7 @@ func requiredOf(pid int) []string {
 	plan := hooks.Parse(text).Plan(nil)
 	for _, m := range plan.Mounts {
 		if m.Required {
-			missing = append(missing, fmt.Sprintf("line %d of its fstab is required, and the agent does not answer", m.Line))
+			missing = append(missing, fmt.Sprintf("line %d of its fstab is required, and %s", m.Line, why))
 		}
 	}
 	for _, n := range plan.Refused {

@@ -90,6 +90,11 @@ func mountHelper(ctx context.Context, args []string, client *api.Client, stderr 
 		e := api.AsError(err)
 		return fail(mountFailed, "%s\nhint: %s", e.Message, e.Hint)
 	}
+	for _, w := range plan.Warnings {
+		if w.Reason == hooks.Dropped { // the other is about lines of an fstab, which this may not be
+			_, _ = fmt.Fprintf(stderr, "mount.lls: %s: %s\n", m.Target, w.Text)
+		}
+	}
 	return 0
 }
 
