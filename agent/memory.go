@@ -77,7 +77,7 @@ func (m *memory) keep(was *memory, r *replaying) {
 		return
 	}
 	for _, line := range was.Lines {
-		if !line.Later && !slices.ContainsFunc(r.done, func(o outcome) bool { return o.Line == line.Line }) {
+		if !line.Later && !slices.ContainsFunc(r.done, func(o outcome) bool { return o.Line == line.Line && o.Volume == line.Volume }) {
 			m.Lines = append(m.Lines, line)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"lls/agent/api"
@@ -50,7 +51,7 @@ type outcome struct {
 
 // lineKey is by what a line is known again, wherever in the file it stands then.
 func lineKey(text string) string {
-	sum := sha256.Sum256([]byte(text))
+	sum := sha256.Sum256([]byte(strings.TrimSpace(text)))
 	return hex.EncodeToString(sum[:16])
 }
 

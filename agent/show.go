@@ -137,12 +137,22 @@ func (c *call) info(ctx context.Context) (api.Volume, error) {
 	out.Holders = c.holders(ctx, r.LV, false)
 	if c.guest != nil {
 		for _, line := range c.guest.fstab() {
-			if line.Volume == out.Name || line.Volume == ref {
+			if line.Volume == ref || c.means(v, line.Volume, r) {
 				out.Fstab = append(out.Fstab, line)
 			}
 		}
 	}
 	return out, nil
+}
+
+// means says whether a name, as the caller typed it somewhere, is that of a volume.
+func (c *call) means(v *View, name string, r *catalog.Record) bool {
+	ref, err := catalog.ParseRef(name)
+	if err != nil {
+		return false
+	}
+	found, err := v.Catalog.Find(c.asker, ref, r.State == catalog.Trash)
+	return err == nil && found.ID == r.ID
 }
 
 func (c *call) usage(ctx context.Context) ([]api.Usage, error) {

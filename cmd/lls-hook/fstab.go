@@ -29,13 +29,15 @@ var kernelTypes = map[uint32]bool{
 
 // readFstab reads the container's fstab below its root. No process of the container runs yet, so nothing moves meanwhile; a link in it may
 // not lead out, and only a regular file is read.
-func readFstab(pid int) ([]byte, error) {
-	root, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+func readFstab(dir string) ([]byte, error) { return readFile(dir, "etc/fstab") }
+
+func readFile(dir, path string) ([]byte, error) {
+	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the container's root: %w", err)
 	}
 	defer func() { _ = unix.Close(root) }()
-	fd, err := unix.Openat2(root, "etc/fstab", &unix.OpenHow{
+	fd, err := unix.Openat2(root, path, &unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})

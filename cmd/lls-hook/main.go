@@ -31,7 +31,7 @@ const (
 const ownLook = 3 * time.Second
 
 func main() {
-	missing, err := start(os.Getenv, api.AdminSocket)
+	missing, err := start(os.Getenv, api.AdminSocket, rootOf)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lls-hook:", err) // LXC puts this into the container's log
 	}
@@ -57,23 +57,24 @@ func tellJournal(text string) {
 }
 
 // start tells the agent. missing is what the container says it cannot do without; the error alone keeps nothing from starting.
-func start(env func(string) string, socket string) (missing []string, err error) {
+func start(env func(string) string, socket string, root func(pid int) string) (missing []string, err error) {
 	h, err := said(env)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := tell(h, socket)
+	required := func(why string) []string { return requiredOf(root(h.PID), why) }
+	answer, err := tell(h, socket, func() bool { return len(required("")) > 0 })
 	switch {
 	case err == nil && answer.Unread: // the host's root may see more
-		return append(answer.Missing, requiredOf(h.PID, "the agent cannot read it")...), nil
+		return append(answer.Missing, required("the agent cannot read it")...), nil
 	case err == nil:
 		return answer.Missing, nil
 	case !served(err):
 		return nil, err
 	case silent(err):
-		return requiredOf(h.PID, "the agent does not answer"), fmt.Errorf("the agent does not answer: %w", err)
+		return required("the agent does not answer"), fmt.Errorf("the agent does not answer: %w", err)
 	}
-	return requiredOf(h.PID, "the agent cannot serve this container: "+err.Error()), fmt.Errorf("the agent cannot serve this container: %w", err)
+	return required("the agent cannot serve this container: " + err.Error()), fmt.Errorf("the agent cannot serve this container: %w", err)
 }
 
 // served is false for a container that LLS does not serve: one of a path that lls.toml does not name, one with the host's mounts, or one of
@@ -87,10 +88,11 @@ func silent(err error) bool {
 	return api.Unreachable.Is(err) || api.Interrupted.Is(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-func tell(h api.HookStart, socket string) (api.HookAnswer, error) {
+// tell tells the agent and waits for its answer, longer when a container wants it.
+func tell(h api.HookStart, socket string, wanted func() bool) (api.HookAnswer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), inAll)
 	defer cancel()
-	p := &patience{end: cancel, wanted: func() bool { return len(requiredOf(h.PID, "")) > 0 }}
+	p := &patience{end: cancel, wanted: wanted}
 	p.timer = time.AfterFunc(firstWord, p.over)
 	defer p.timer.Stop()
 	client := api.Dial(socket)
@@ -139,11 +141,14 @@ func (p *patience) wait(d time.Duration) {
 	p.timer.Reset(d)
 }
 
+// rootOf is the root directory of a process, as proc_pid_root(5) has it.
+func rootOf(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/root" }
+
 // requiredOf reads from the container's fstab what it cannot do without, which nobody is there to mount: why.
-func requiredOf(pid int, why string) []string {
+func requiredOf(root, why string) []string {
 	read := make(chan []byte, 1)
 	go func() { // the process ends soon, and this with it
-		text, err := readFstab(pid)
+		text, err := readFstab(root)
 		if err != nil {
 			text = nil // it has none that can be read, so it requires nothing
 		}
