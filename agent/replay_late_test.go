@@ -129,11 +129,11 @@ func TestAnFstabThatCannotBeReadIsReadAgain(t *testing.T) {
 		b.withTree()
 		b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "mine", Size: "1G"}, "")
 		b.setFstab("lls:mine /a lls")
-		b.mounts.unread = err
+		b.mounts.dark = err
 		if m := (&call{agent: b.agent}).replayFirst(t.Context(), b.guest1); !m.Unread || m.Again != again {
 			t.Errorf("%v: %+v", err, m)
 		}
-		b.mounts.unread = nil
+		b.mounts.dark = nil
 		want := "0-"
 		if again {
 			want = "1+"
