@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,93 +93,6 @@ func (g *guest) hold() (release func(), err error) {
 		return nil, mount.ErrGone
 	}
 	return g.use.RUnlock, nil
-}
-
-// guests are the running containers, by their key.
-type guests struct {
-	mu  sync.Mutex
-	all map[string]*guest
-	// starting serialises the start of one container: the hook and the reconciliation may both see it.
-	starting map[string]chan struct{}
-	// hooks counts the start-host hooks that are being answered, during which liblxc must not be asked.
-	hooks map[string]int
-}
-
-func newGuests() *guests {
-	return &guests{all: map[string]*guest{}, starting: map[string]chan struct{}{}, hooks: map[string]int{}}
-}
-
-// hook notes that a container's hook is being answered, until the result is called.
-func (gs *guests) hook(key string) (answered func()) {
-	gs.mu.Lock()
-	defer gs.mu.Unlock()
-	gs.hooks[key]++
-	return func() {
-		gs.mu.Lock()
-		defer gs.mu.Unlock()
-		if gs.hooks[key]--; gs.hooks[key] == 0 {
-			delete(gs.hooks, key)
-		}
-	}
-}
-
-func (gs *guests) inHook(key string) bool {
-	gs.mu.Lock()
-	defer gs.mu.Unlock()
-	return gs.hooks[key] > 0
-}
-
-// list is every guest, sorted by owner.
-func (gs *guests) list() []*guest {
-	gs.mu.Lock()
-	defer gs.mu.Unlock()
-	var all []*guest
-	for _, g := range gs.all {
-		all = append(all, g)
-	}
-	slices.SortFunc(all, func(a, b *guest) int { return strings.Compare(a.Owner.String(), b.Owner.String()) })
-	return all
-}
-
-func (gs *guests) get(key string) *guest {
-	gs.mu.Lock()
-	defer gs.mu.Unlock()
-	return gs.all[key]
-}
-
-// named finds a running container by its owner name, or NAME#TOKEN.
-func (gs *guests) named(name string) *guest {
-	for _, g := range gs.list() {
-		if g.Owner.Name == name || g.Owner.String() == name {
-			return g
-		}
-	}
-	return nil
-}
-
-// enter waits until nobody else starts the container of key; the result ends that.
-func (gs *guests) enter(ctx context.Context, key string) (leave func(), err error) {
-	for {
-		gs.mu.Lock()
-		wait, taken := gs.starting[key]
-		if !taken {
-			mine := make(chan struct{})
-			gs.starting[key] = mine
-			gs.mu.Unlock()
-			return func() {
-				gs.mu.Lock()
-				delete(gs.starting, key)
-				gs.mu.Unlock()
-				close(mine)
-			}, nil
-		}
-		gs.mu.Unlock()
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
 }
 
 // serve makes LLS work in a container whose init is pid: it lays out its tree, listens there, and injects it. It is idempotent, and

@@ -74,7 +74,9 @@ func (a *Agent) showNodesSoon(ctx context.Context, g *guest) error {
 	if v == nil {
 		read := make(chan *View, 1)
 		a.work.Go(func() {
-			v, err := a.store.current(context.WithoutCancel(ctx), workAge) // it has a deadline of its own
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportDeadline)
+			defer cancel()
+			v, err := a.store.current(ctx, workAge)
 			if err != nil {
 				a.log.Warn("cannot read the volume groups", "error", err)
 			}
