@@ -72,6 +72,24 @@ func TestRequired(t *testing.T) {
 		inside(t, c, "/etc/fstab", "lls:e4 /proc/1 lls noauto,x-lls.required 0 0\n", 0o644)
 		refusedStart(t, c, "line 1", "is required")
 
+		inside(t, c, "/etc/fstab", "# mine\nlls:e4 /data lls noauto,x-lls.required 0 0\n", 0o644)
+		path := filepath.Join(c.Root(), "etc/fstab")
+		kit.Must(t, "chown", "4242:4242", path)
+		kit.Must(t, "chmod", "600", path) // nobody's whom the container's root could be taken for
+		refusedStart(t, c, "line 2", "cannot read it", "does not start")
+		putFile(t, path, getFile(t, path)+strings.Repeat("# too large\n", 256<<10/12))
+		refusedStart(t, c, "line 1: the file is longer", "does not start")
+
+		inside(t, c, "/etc/fstab", "lls:e4 /data lls noauto,x-lls.required 0 0\n", 0o644)
+		dir := filepath.Join(c.Root(), "lls")
+		kit.Must(t, "rmdir", dir)
+		putFile(t, dir, "a file\n")
+		refusedStart(t, c, "line 1", "cannot serve", "does not start")
+		inside(t, c, "/etc/fstab", "lls:e4 /data lls noauto,x-lls.auto 0 0\n", 0o644)
+		startsWithout(t, c)
+		kit.Must(t, "lxc-stop", "-k", "-n", c.Name)
+		kit.Must(t, "rm", dir)
+
 		inside(t, c, "/etc/fstab", "lls:e4 /data lls noauto,x-lls.required 0 0\n", 0o644)
 		kit.Must(t, "systemctl", "stop", kit.Unit)
 		defer kit.StartAgent(t)

@@ -1,10 +1,12 @@
 package boot
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -12,51 +14,99 @@ import (
 )
 
 func TestAHostileFstabMountsNothingAndDelaysNobody(t *testing.T) {
-	const line = "lls:e4 /data lls noauto,x-lls.auto 0 0\n"
-	putFile(t, "/etc/outside", line) // a link must not lead there
+	putFile(t, "/etc/outside", hostileLine) // a link must not lead there
 	t.Cleanup(func() { _ = os.Remove("/etc/outside") })
 	kinds(t, func(t *testing.T, c *kit.Container) {
 		withFstab(t, c, "")
-		path := filepath.Join(c.Root(), "etc/fstab")
 		agent := kit.AgentPID(t)
-		for _, plant := range []struct {
-			what string
-			do   func() error
-		}{
-			{"fifo", func() error { return unix.Mkfifo(path, 0o644) }},
-			{"link to /dev/zero", func() error { return os.Symlink("/dev/zero", path) }},
-			{"link to /proc/1/root/etc/outside", func() error { return os.Symlink("/proc/1/root/etc/outside", path) }},
-			{"ten megabytes", func() error { return os.WriteFile(path, []byte(strings.Repeat(line, 10<<20/len(line))), 0o644) }},
-			{"one line of 200 KB", func() error { return os.WriteFile(path, []byte(line[:8]+strings.Repeat("x", 200<<10)), 0o644) }},
-			{"link out", func() error { return os.Symlink("../../../../../../../../etc/outside", path) }},
-			{"link to itself", func() error { return os.Symlink("fstab", path) }},
-			{"directory", func() error { return os.Mkdir(path, 0o755) }},
-			{"socket", func() error { return unix.Mknod(path, unix.S_IFSOCK|0o666, 0) }},
-			{"block device", func() error { return unix.Mknod(path, unix.S_IFBLK|0o666, int(unix.Mkdev(7, 0))) }},
-			{"NUL bytes", func() error { return os.WriteFile(path, make([]byte, 100<<10), 0o644) }},
-		} {
-			kit.Must(t, "lxc-stop", "-k", "-n", c.Name)
-			if err := os.RemoveAll(path); err != nil {
-				t.Fatal(err)
-			}
-			if err := plant.do(); err != nil {
-				t.Fatal(err)
-			}
-			r := start(t, c)
-			if r.Took > 5e9 {
-				t.Errorf("%s: the start took %v", plant.what, r.Took)
-			}
-			if got := mounted(t, c); len(got) > 0 {
-				t.Errorf("%s: mounted is %v", plant.what, got)
-			}
+		hostileStarts(t, c, func(what string) {
 			if r := c.LLS(t, "list"); r.Exit != 0 || r.Took > 5e9 {
-				t.Errorf("%s: LLS does not work: %v", plant.what, r)
+				t.Errorf("%s: LLS does not work: %v", what, r)
 			}
-		}
+		})
 		if now := kit.AgentPID(t); now != agent {
 			t.Errorf("the agent was %d and is %d", agent, now)
 		}
 	})
+	t.Run("agent down", func(t *testing.T) { // then the hook reads it, with the rights of the host's root
+		for _, c := range []*kit.Container{dev, devRoot} {
+			withFstab(t, c, "")
+		}
+		kit.StopAgent(t)
+		for _, c := range []*kit.Container{dev, devRoot} {
+			hostileStarts(t, c, func(string) {})
+		}
+	})
+}
+
+const hostileLine = "lls:e4 /data lls noauto,x-lls.auto 0 0\n"
+
+// hostileStarts starts a container with one hostile fstab after the other.
+func hostileStarts(t *testing.T, c *kit.Container, then func(what string)) {
+	t.Helper()
+	path := filepath.Join(c.Root(), "etc/fstab")
+	link := func(to string) func() error { return func() error { return os.Symlink(to, path) } }
+	for _, plant := range []struct {
+		what string
+		do   func() error
+	}{
+		{"fifo", func() error { return unix.Mkfifo(path, 0o644) }},
+		{"link to /dev/zero", link("/dev/zero")},
+		{"link to /proc/1/root/etc/outside", link("/proc/1/root/etc/outside")},
+		{"link to /proc/kmsg", link("/proc/kmsg")},
+		{"link to /proc/1/environ", link("/proc/1/environ")},
+		{"ten megabytes", func() error {
+			return os.WriteFile(path, []byte(strings.Repeat(hostileLine, 10<<20/len(hostileLine))), 0o644)
+		}},
+		{"one line of 200 KB", func() error { return os.WriteFile(path, []byte(hostileLine[:8]+strings.Repeat("x", 200<<10)), 0o644) }},
+		{"link out", link("../../../../../../../../etc/outside")},
+		{"link to itself", link("fstab")},
+		{"directory", func() error { return os.Mkdir(path, 0o755) }},
+		{"socket", func() error { return unix.Mknod(path, unix.S_IFSOCK|0o666, 0) }},
+		{"block device", func() error { return unix.Mknod(path, unix.S_IFBLK|0o666, int(unix.Mkdev(7, 0))) }},
+		{"NUL bytes", func() error { return os.WriteFile(path, make([]byte, 100<<10), 0o644) }},
+	} {
+		if c.Running(t) {
+			kit.Must(t, "lxc-stop", "-k", "-n", c.Name)
+		}
+		if err := os.RemoveAll(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := plant.do(); err != nil {
+			t.Fatal(err)
+		}
+		mark := fmt.Sprintf("lls-test: %s, %s, %d", c.Name, plant.what, time.Now().UnixNano())
+		putFile(t, "/dev/kmsg", mark)
+		r := start(t, c)
+		if r.Took > 5e9 {
+			t.Errorf("%s: the start took %v", plant.what, r.Took)
+		}
+		if got := mounted(t, c); len(got) > 0 {
+			t.Errorf("%s: mounted is %v", plant.what, got)
+		}
+		if !strings.Contains(kernelLog(t), mark) {
+			t.Errorf("%s: the kernel's messages were taken away", plant.what)
+		}
+		then(plant.what)
+	}
+}
+
+// kernelLog takes the messages out of /proc/kmsg that nobody has taken yet.
+func kernelLog(t *testing.T) string {
+	t.Helper()
+	fd, err := unix.Open("/proc/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var all strings.Builder
+	for buf := make([]byte, 64<<10); ; {
+		n, err := unix.Read(fd, buf)
+		if err != nil || n <= 0 {
+			return all.String()
+		}
+		all.Write(buf[:n])
+	}
 }
 
 // attributes are an fstab's owner, mode and bytes, as the container sees them.

@@ -124,7 +124,8 @@ func brokenLVM(t *testing.T, words string) (mend func()) {
 	}
 	kit.Must(t, "mkdir", "-p", "/var/tmp/real")
 	kit.Must(t, "cp", real, "/var/tmp/real/lvm")
-	script := "#!/bin/sh\n" + words + "\nexec /var/tmp/real/lvm \"$@\"\n"
+	// As lvs and the like it is called by the links that these are.
+	script := "#!/bin/sh\ncase ${0##*/} in lvm) ;; *) set -- ${0##*/} \"$@\" ;; esac\n" + words + "\nexec /var/tmp/real/lvm \"$@\"\n"
 	if err := os.WriteFile("/var/tmp/broken", []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -133,11 +134,97 @@ func brokenLVM(t *testing.T, words string) (mend func()) {
 	mend = func() {
 		if !mended {
 			mended = true
-			kit.Must(t, "umount", real)
+			kit.Must(t, "umount", "--lazy", real) // a command may still be under way
 		}
 	}
 	t.Cleanup(mend)
 	return mend
+}
+
+// hangingLVM has those of LVM's commands wait that hang names, or all of them for "all", until mend.
+func hangingLVM(t *testing.T) (hang func(commands string), mend func()) {
+	t.Helper()
+	const names = "/var/tmp/hang"
+	mend = func() { _ = os.Remove(names) }
+	hang = func(commands string) {
+		t.Helper()
+		if err := os.WriteFile(names+".new", []byte(commands+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(names+".new", names); err != nil {
+			t.Fatal(err)
+		}
+	}
+	brokenLVM(t, `while read -r names 2>/dev/null <`+names+`; do case " $names " in *" $1 "*|" all ") sleep 0.2 ;; *) break ;; esac; done`)
+	t.Cleanup(mend) // before LVM's own program comes back
+	return hang, mend
+}
+
+// TestAContainerStartsWhileLVMHangs has LVM hang before a start that needs it, and before one that does not.
+func TestAContainerStartsWhileLVMHangs(t *testing.T) {
+	scene(t)
+	fstab := box.Root() + "/etc/fstab"
+	old, err := os.ReadFile(fstab)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	box.Do(t, "create", "kept", "--size", "64M")
+	defer func() {
+		if err := os.WriteFile(fstab, old, 0o644); err != nil {
+			t.Error(err)
+		}
+		box.LLS(t, "umount", "kept")
+		box.Do(t, "purge", "kept", "--yes")
+	}()
+	hang, mend := hangingLVM(t)
+	const line = "lls:kept /keep lls noauto,x-lls.auto 0 0\n"
+	for _, c := range []struct {
+		name, fstab, hangs string
+		fresh              bool // an agent that has read nothing yet
+		late               bool // it is mounted when LVM answers again
+	}{
+		{"no line, no report", "", "fullreport", false, false},
+		{"no line, no view", "", "all", true, false},
+		{"a line, nothing answers", line, "all", false, true},
+		{"a line, nothing can be activated", line, "lvchange", false, true},
+		{"a line, no view", line, "all", true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			box.Stop(t)
+			if err := os.WriteFile(fstab, []byte(c.fstab), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			v := kit.FindLV(t, box.Name, "kept")
+			kit.Eventually(t, 20*time.Second, "the volume can be deactivated", func() bool {
+				return kit.Run(t, "lvchange", "-an", v.VG+"/"+v.Name).Exit == 0
+			})
+			time.Sleep(2 * time.Second)     // the agent hears of that
+			kit.Agent(t, "list").Want(t, 0) // so that the view is fresh
+			hang(c.hangs)
+			defer mend()
+			if c.fresh { // its view is dropped with the configuration it was made by
+				if err := syscall.Kill(kit.AgentPID(t), syscall.SIGHUP); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+			}
+			r := box.Start(t)
+			t.Logf("the start took %v", r.Took)
+			if r.Took > 10*time.Second {
+				t.Errorf("the start took %v", r.Took)
+			}
+			box.Must(t, "test", "-d", "/dev/mf")
+			box.Must(t, "test", "-S", "/lls/lls.sock")
+			mend()
+			if c.late {
+				kit.Eventually(t, 60*time.Second, "the line is mounted late", func() bool { return isAt(t, "kept", "/keep") })
+			}
+			kit.Eventually(t, 40*time.Second, "LLS answers", func() bool { return box.LLS(t, "list").Exit == 0 })
+			kit.Eventually(t, 40*time.Second, "the device is shown", func() bool {
+				return c.fstab == "" || box.Exec(t, "test", "-b", "/dev/mf/kept").Exit == 0
+			})
+		})
+	}
 }
 
 func TestLVMThatFailsLeavesNothingHalfMade(t *testing.T) {
