@@ -170,7 +170,7 @@ func ownerList(owners []catalog.Owner) string {
 	return strings.Join(names, ", ")
 }
 
-// exists is Agent.exists, with one look at the containers for the whole call.
+// exists says whether an owner's container is still defined, with one look at the containers for the whole call.
 func (c *call) exists(o catalog.Owner) bool {
 	if c.defined == nil {
 		all, err := c.agent.containers.List(paths(c.config))
@@ -183,12 +183,6 @@ func (c *call) exists(o catalog.Owner) bool {
 		}
 	}
 	return c.defined[o]
-}
-
-// exists says whether an owner's container is still defined.
-func (a *Agent) exists(o catalog.Owner) bool {
-	all, err := a.containers.List(paths(a.config()))
-	return err != nil || slices.ContainsFunc(all, func(k container.Container) bool { return k.Owner == o })
 }
 
 // give hands all volumes of one owner to another, or none when a name is taken there.
@@ -215,7 +209,7 @@ func (c *call) give(ctx context.Context, in api.GiveRequest) ([]api.Volume, erro
 		}
 		if r.State == catalog.Live && v.Catalog.Taken(to, r.Name) != nil {
 			return nil, api.Errorf(api.Exists, "cannot give %s to %s: it has one of that name", v.Catalog.Shown(c.asker, r), to.Name).
-				WithHint("delete or purge one of the two first")
+				WithHint("delete one of the two first")
 		}
 		records = append(records, r)
 	}
@@ -240,7 +234,7 @@ func (c *call) give(ctx context.Context, in api.GiveRequest) ([]api.Volume, erro
 func (c *call) giver(v *View, name string) (catalog.Owner, error) {
 	owners := v.Catalog.OwnersCalled(name)
 	if len(owners) > 1 {
-		owners = slices.DeleteFunc(owners, c.agent.exists)
+		owners = slices.DeleteFunc(owners, c.exists)
 	}
 	switch len(owners) {
 	case 0:

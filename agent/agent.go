@@ -19,6 +19,7 @@ import (
 	"lls/agent/event"
 	"lls/agent/history"
 	"lls/agent/mount"
+	"lls/agent/setup"
 	"lls/lvm"
 	"lls/policy"
 )
@@ -154,21 +155,9 @@ func (a *Agent) config() *policy.Config {
 	return a.cfg
 }
 
-// ReadConfig reads an lls.toml; one that is not there is empty. The error is policy.Problems where the file could be read.
-func ReadConfig(file string) (*policy.Config, error) {
-	data, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("cannot read %s: %w", file, err)
-	}
-	return policy.Parse(file, data, func(s string) (int64, error) {
-		n, err := lvm.ParseSize(s)
-		return int64(n), err
-	})
-}
-
 // Reload reads lls.toml. On an error the configuration that is in force stays, and the status tells of it.
 func (a *Agent) Reload(ctx context.Context) error {
-	cfg, err := ReadConfig(a.opts.Config)
+	cfg, err := setup.ReadConfig(a.opts.Config)
 	a.mu.Lock()
 	a.badConfig = err
 	a.mu.Unlock()

@@ -221,7 +221,7 @@ func TestDeleteIsUndoneByUndelete(t *testing.T) {
 	if got := b.volumes()[0]; got.UUID != first.UUID || got.Name != first.Name {
 		t.Errorf("the volume was renamed: %+v", got)
 	}
-	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "old"}, "")
+	b.destroy(b.c1, "old")
 	if got := b.names(b.c1, true); got != "a=live" {
 		t.Errorf("after purge: %q", got)
 	}
@@ -231,13 +231,63 @@ func TestDeleteIsUndoneByUndelete(t *testing.T) {
 	}
 }
 
+func TestPurgeNeverTakesALiveVolume(t *testing.T) {
+	b := newBench(t)
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "mine", Size: "1G"}, "")
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, "")
+	for _, c := range []struct {
+		client     *api.Client
+		path, name string
+		want       api.Code
+		message    string
+		hint       string
+	}{
+		{b.c1, api.PathPurge, "mine", api.NotFound, "cannot purge mine: it is not in the trash", "lls delete mine puts it there"},
+		{b.admin, api.PathPurge, "c1/mine", api.NotFound, "cannot purge c1/mine: it is not in the trash", "lls delete c1/mine puts it there"},
+		{b.admin, api.PathPurge, "d", api.NotFound, "cannot purge d: it is not in the trash", "lls delete d puts it there"},
+		{b.c1, api.PathPurge, "d", api.Denied, "cannot purge d: it belongs to host", "take your own copy: lls snapshot d NAME"},
+		{b.c1, api.PathPurge, "no", api.NotFound, "cannot purge no: there is no such volume in the trash", api.NotFound.Hint()},
+		{b.c1, api.PathUndelete, "mine", api.NotFound, "cannot undelete mine: it is not in the trash", "see it: lls info mine"},
+		{b.c1, api.PathUndelete, "d", api.Denied, "cannot undelete d: it belongs to host", "take your own copy: lls snapshot d NAME"},
+	} {
+		err := c.client.Post(t.Context(), c.path, api.NameRequest{Name: c.name}, nil)
+		if !c.want.Is(err) || err.Error() != c.message || api.AsError(err).Hint != c.hint {
+			t.Errorf("%s %s: %v; %s", c.path, c.name, err, api.AsError(err).Hint)
+		}
+	}
+	if got := b.names(b.admin, true); got != "d=live c1/mine=live" && got != "c1/mine=live d=live" {
+		t.Errorf("there is %q", got)
+	}
+}
+
+func TestOneOfSeveralInTheTrashIsNamedByItsNameInLVM(t *testing.T) {
+	b := newBench(t)
+	var ids []string
+	for range 3 {
+		b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
+		ids = append(ids, b.post(b.c1, api.PathDelete, api.NameRequest{Name: "a"}, "").ID)
+	}
+	if v := b.post(b.c1, api.PathUndelete, api.UndeleteRequest{Name: "a." + ids[0]}, ""); v.ID != ids[0] || v.Name != "a" {
+		t.Errorf("undelete brought %+v", v)
+	}
+	b.post(b.c1, api.PathUndelete, api.UndeleteRequest{Name: "a." + ids[0], As: "b"}, api.NotFound) // it lives
+	b.post(b.admin, api.PathUndelete, api.UndeleteRequest{Name: "a." + ids[1], As: "b"}, "")
+	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "a." + ids[0]}, api.NotFound)
+	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "a." + ids[2]}, "")
+	if got := b.names(b.c1, true); got != "a=live b=live" {
+		t.Errorf("there is %q", got)
+	}
+}
+
 func TestPurgeRefusesWhatOthersDependOnOrUse(t *testing.T) {
 	b := newBench(t)
 	v := b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
 	name := lvm.Name(filepath.Base(v.LV))
 	b.lvm.AddClassic(testVG, name, "by-hand")
+	b.post(b.admin, api.PathDelete, api.NameRequest{Name: "a"}, "")
 	b.post(b.admin, api.PathPurge, api.NameRequest{Name: "a"}, api.Busy)
 	w := b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "b", Size: "1G"}, "")
+	b.post(b.c1, api.PathDelete, api.NameRequest{Name: "b"}, "")
 	b.lvm.SetOpen(testVG, lvm.Name("b."+w.ID), true)
 	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "b"}, api.Busy)
 	if got := len(b.volumes()); got != 2 {
@@ -353,7 +403,7 @@ func TestGiveHandsOverAllOrNothing(t *testing.T) {
 	if got := b.names(b.c1, true); got != "a=live b=live" {
 		t.Errorf("after a refusal c1 has %q", got)
 	}
-	b.post(b.admin, api.PathPurge, api.NameRequest{Name: "c2/b"}, "")
+	b.destroy(b.admin, "c2/b")
 	b.post(b.admin, api.PathGive, api.GiveRequest{From: "c1", To: "c2"}, "")
 	if got := b.names(b.admin, true); got != "c2/a=live c2/b=live" {
 		t.Errorf("after give: %q", got)

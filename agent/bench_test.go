@@ -327,6 +327,13 @@ func (b *bench) post(c *api.Client, path string, in any, want api.Code) api.Volu
 	return v
 }
 
+// destroy deletes a live volume and purges it from the trash.
+func (b *bench) destroy(c *api.Client, name string) {
+	b.t.Helper()
+	b.post(c, api.PathDelete, api.NameRequest{Name: name}, "")
+	b.post(c, api.PathPurge, api.NameRequest{Name: name}, "")
+}
+
 func (b *bench) list(c *api.Client, all bool) []api.Volume {
 	b.t.Helper()
 	q := url.Values{}

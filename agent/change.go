@@ -149,7 +149,7 @@ func (c *call) set(ctx context.Context, in api.SetRequest) (api.Volume, error) {
 		return api.Volume{}, err
 	}
 	if in.Visibility == "" && in.Access == "" && in.GrowTo == "" {
-		return api.Volume{}, api.Errorf(api.Malformed, "cannot set %s: say what", in.Name).WithHint("lls set %s --visibility visible --access ro", in.Name)
+		return api.Volume{}, api.Errorf(api.Malformed, "cannot set %s: say what", in.Name).WithHint("for example: lls set %s --visibility visible --access ro", in.Name)
 	}
 	to, err := c.agent.retag(ctx, r, false, func(to *catalog.Record, _ *View) error {
 		if in.Visibility != "" {
@@ -206,13 +206,7 @@ func (c *call) remove(ctx context.Context, in api.NameRequest) (api.Volume, erro
 }
 
 func (c *call) undelete(ctx context.Context, in api.UndeleteRequest) (api.Volume, error) {
-	r, _, err := c.volume(ctx, "undelete", in.Name, catalog.Change, true)
-	if api.NotFound.Is(err) {
-		// Somebody else's that can be seen is not the caller's to undelete, in the trash or not.
-		if _, _, live := c.volume(ctx, "undelete", in.Name, catalog.Change, false); api.Denied.Is(live) {
-			err = live
-		}
-	}
+	r, _, err := c.inTrash(ctx, "undelete", in.Name)
 	if err != nil {
 		return api.Volume{}, err
 	}
@@ -257,35 +251,52 @@ func (c *call) undelete(ctx context.Context, in api.UndeleteRequest) (api.Volume
 	return c.show(v, to, placesOf(c.agent.places(), r.LV)), nil
 }
 
+// inTrash finds the volume in the trash that ref names: by its name in LVM, NAME.ID, or as everywhere. The error tells a volume that is not
+// in the trash from one that is not there.
+func (c *call) inTrash(ctx context.Context, verb, ref string) (*catalog.Record, *View, error) {
+	r, v, err := c.thisOne(ctx, verb, ref)
+	if err != nil || r != nil {
+		return r, v, err
+	}
+	r, v, err = c.volume(ctx, verb, ref, catalog.Change, true)
+	if !api.NotFound.Is(err) {
+		return r, v, err
+	}
+	_, _, live := c.volume(ctx, verb, ref, catalog.Change, false)
+	switch {
+	case live == nil && verb == "purge":
+		err = api.Errorf(api.NotFound, "cannot purge %s: it is not in the trash", ref).WithHint("lls delete %s puts it there", ref)
+	case live == nil:
+		err = api.Errorf(api.NotFound, "cannot %s %s: it is not in the trash", verb, ref).WithHint("see it: lls info %s", ref)
+	case api.Denied.Is(live): // somebody else's, in the trash or not
+		err = live
+	}
+	return nil, nil, err
+}
+
 // thisOne finds the caller's volume in the trash that is called so in LVM, NAME.ID, which is never another's. It is what a hint names:
 // what has a name alone may be another volume by the time somebody types it.
-func (c *call) thisOne(ctx context.Context, ref string) (*catalog.Record, *View, error) {
+func (c *call) thisOne(ctx context.Context, verb, ref string) (*catalog.Record, *View, error) {
 	v, err := c.agent.store.current(ctx, workAge)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, r := range v.Catalog.Records {
 		if string(r.LV.Name) == ref && r.State == catalog.Trash && (c.asker.Admin || r.Owner == c.asker.Owner) {
-			c.what = r.Owner.String() + "/" + string(r.LV.Name)
+			c.what, c.doing = r.Owner.String()+"/"+string(r.LV.Name), verb+" "+ref
 			return r, v, nil
 		}
 	}
 	return nil, v, nil
 }
 
-// purge removes a volume for good: the one in the trash, or the live one when none of that name is there.
+// purge removes a volume of the trash for good, and never a live one.
 func (c *call) purge(ctx context.Context, in api.NameRequest) (api.Volume, error) {
-	r, v, err := c.thisOne(ctx, in.Name)
-	if err == nil && r == nil {
-		r, v, err = c.volume(ctx, "purge", in.Name, catalog.Change, true)
-	}
-	if api.NotFound.Is(err) {
-		r, v, err = c.volume(ctx, "purge", in.Name, catalog.Change, false)
-	}
+	r, v, err := c.inTrash(ctx, "purge", in.Name)
 	if err != nil {
 		return api.Volume{}, err
 	}
-	err = c.agent.discard(ctx, r, func(now *catalog.Record) bool { return now.State == r.State })
+	err = c.agent.discard(ctx, r, func(now *catalog.Record) bool { return now.State == catalog.Trash })
 	var depend *lvm.DependentsError
 	switch {
 	case errors.Is(err, lvm.ErrOpen):

@@ -57,8 +57,8 @@ func TestABadFileIsToldOfEverywhereAndChangesNothing(t *testing.T) {
 		for n := range 2 { // of the one volume that the file speaks of
 			b.post(b.c1, api.PathCreate, api.CreateRequest{Name: fmt.Sprintf("a%d", n), Size: "1G"}, "")
 			b.post(b.c1, api.PathCreate, api.CreateRequest{Name: fmt.Sprintf("b%d", n), Size: "1G"}, "")
-			b.post(b.c1, api.PathPurge, api.NameRequest{Name: fmt.Sprintf("a%d", n)}, "")
-			b.post(b.c1, api.PathPurge, api.NameRequest{Name: fmt.Sprintf("b%d", n)}, "")
+			b.destroy(b.c1, fmt.Sprintf("a%d", n))
+			b.destroy(b.c1, fmt.Sprintf("b%d", n))
 		}
 		got := b.problems()
 		for _, w := range want {

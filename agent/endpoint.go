@@ -25,7 +25,8 @@ const (
 // endpoint is one request that can be made, who may make it, and what answers it.
 type endpoint struct {
 	method, path string
-	admin        bool // on the sysadmin's socket only
+	admin        bool   // on the sysadmin's socket only
+	doing        string // for errors: "cannot DOING: why"
 	run          func(ctx context.Context, c *call, body []byte) (any, error)
 }
 
@@ -33,33 +34,33 @@ type endpoint struct {
 // call.volume, which checks the caller's rights.
 func endpoints() []endpoint {
 	return []endpoint{
-		{http.MethodGet, api.PathInfo, false, get((*call).serverInfo)},
-		{http.MethodGet, api.PathVolumes, false, get((*call).list)},
-		{http.MethodGet, api.PathVolume, false, get((*call).info)},
-		{http.MethodGet, api.PathUsage, false, get((*call).usage)},
-		{http.MethodGet, api.PathWatch, false, get((*call).watch)},
-		{http.MethodPost, api.PathCreate, false, post((*call).create)},
-		{http.MethodPost, api.PathSnapshot, false, post((*call).snapshot)},
-		{http.MethodPost, api.PathMount, false, post((*call).mount)},
-		{http.MethodPost, api.PathReplay, false, post((*call).replayNow)},
-		{http.MethodPost, api.PathUmount, false, post((*call).umount)},
-		{http.MethodPost, api.PathResize, false, post((*call).resize)},
-		{http.MethodPost, api.PathSet, false, post((*call).set)},
-		{http.MethodPost, api.PathDelete, false, post((*call).remove)},
-		{http.MethodPost, api.PathUndelete, false, post((*call).undelete)},
-		{http.MethodPost, api.PathKeep, false, post((*call).keep)},
-		{http.MethodPost, api.PathTrim, false, post((*call).trimNow)},
-		{http.MethodPost, api.PathPurge, false, post((*call).purge)},
-		{http.MethodPost, api.PathRefresh, false, post((*call).refresh)},
-		{http.MethodGet, api.PathStatus, true, get((*call).status)},
-		{http.MethodGet, api.PathContainers, true, get((*call).containers)},
-		{http.MethodGet, api.PathExplain, true, get((*call).policyExplain)},
-		{http.MethodGet, api.PathDryRun, true, get((*call).dryRun)},
-		{http.MethodPost, api.PathGive, true, post((*call).give)},
-		{http.MethodPost, api.PathRevoke, true, post((*call).revoke)},
-		{http.MethodPost, api.PathReload, true, post((*call).reload)},
-		{http.MethodPost, api.PathMailTest, true, post((*call).mailTest)},
-		{http.MethodPost, api.PathHookStart, true, post((*call).hookStart)},
+		{http.MethodGet, api.PathInfo, false, "tell who answers", get((*call).serverInfo)},
+		{http.MethodGet, api.PathVolumes, false, "list volumes", get((*call).list)},
+		{http.MethodGet, api.PathVolume, false, "show a volume", get((*call).info)},
+		{http.MethodGet, api.PathUsage, false, "tell the usage", get((*call).usage)},
+		{http.MethodGet, api.PathWatch, false, "watch", get((*call).watch)},
+		{http.MethodPost, api.PathCreate, false, "create a volume", post((*call).create)},
+		{http.MethodPost, api.PathSnapshot, false, "snapshot a volume", post((*call).snapshot)},
+		{http.MethodPost, api.PathMount, false, "mount a volume", post((*call).mount)},
+		{http.MethodPost, api.PathReplay, false, "replay the fstab", post((*call).replayNow)},
+		{http.MethodPost, api.PathUmount, false, "unmount a volume", post((*call).umount)},
+		{http.MethodPost, api.PathResize, false, "resize a volume", post((*call).resize)},
+		{http.MethodPost, api.PathSet, false, "set a volume", post((*call).set)},
+		{http.MethodPost, api.PathDelete, false, "delete a volume", post((*call).remove)},
+		{http.MethodPost, api.PathUndelete, false, "undelete a volume", post((*call).undelete)},
+		{http.MethodPost, api.PathKeep, false, "keep a volume", post((*call).keep)},
+		{http.MethodPost, api.PathTrim, false, "trim volumes", post((*call).trimNow)},
+		{http.MethodPost, api.PathPurge, false, "purge a volume", post((*call).purge)},
+		{http.MethodPost, api.PathRefresh, false, "refresh a volume", post((*call).refresh)},
+		{http.MethodGet, api.PathStatus, true, "tell the status", get((*call).status)},
+		{http.MethodGet, api.PathContainers, true, "list containers", get((*call).containers)},
+		{http.MethodGet, api.PathExplain, true, "explain a volume", get((*call).policyExplain)},
+		{http.MethodGet, api.PathDryRun, true, "tell what would happen", get((*call).dryRun)},
+		{http.MethodPost, api.PathGive, true, "give volumes", post((*call).give)},
+		{http.MethodPost, api.PathRevoke, true, "revoke a right", post((*call).revoke)},
+		{http.MethodPost, api.PathReload, true, "reload", post((*call).reload)},
+		{http.MethodPost, api.PathMailTest, true, "send a test mail", post((*call).mailTest)},
+		{http.MethodPost, api.PathHookStart, true, "serve a container", post((*call).hookStart)},
 	}
 }
 
@@ -87,6 +88,7 @@ type call struct {
 	request *http.Request
 	answer  *answer
 	what    string // for the journal: what was done to what
+	doing   string // for errors: the verb and, once it is known, the name
 	// defined are the owners whose containers exist, once they were needed.
 	defined map[catalog.Owner]bool
 }
@@ -105,6 +107,7 @@ func (c *call) volume(ctx context.Context, verb, ref string, action catalog.Acti
 	if err != nil {
 		return nil, nil, badName(verb, err)
 	}
+	c.doing = verb + " " + ref
 	r, v, err := c.find(ctx, parsed, trash)
 	if errors.Is(err, catalog.ErrNotFound) {
 		e := api.Errorf(api.NotFound, "cannot %s %s: there is no such volume", verb, ref)
@@ -114,12 +117,12 @@ func (c *call) volume(ctx context.Context, verb, ref string, action catalog.Acti
 		return nil, nil, e
 	}
 	if errors.Is(err, catalog.ErrAmbiguous) {
-		return nil, nil, api.Errorf(api.Malformed, "cannot %s %s: %v", verb, ref, err)
+		return nil, nil, api.Errorf(api.Malformed, "cannot %s %s: %v", verb, ref, err).WithHint("see the tokens: lls list --all")
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	if refused := r.May(c.asker, action, v.Catalog.Shown(c.asker, r)); refused != nil {
+	if refused := r.May(c.asker, action, verb, v.Catalog.Shown(c.asker, r)); refused != nil {
 		return nil, nil, refused
 	}
 	c.what = r.Owner.String() + "/" + string(r.LV.Name)
@@ -161,29 +164,29 @@ func (c *call) explain(err error) *api.Error {
 	var depend *lvm.DependentsError
 	switch {
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
-		e = api.Errorf(api.Busy, "cannot do it now: the host took too long").WithHint("try again; see whether it was done: lls list")
+		e = api.Errorf(api.Busy, "cannot %s now: the host took too long", c.doing).WithHint("try again; see whether it was done: lls list")
 	case errors.Is(err, lvm.ErrThreshold):
-		e = api.Errorf(api.Full, "cannot do it now: the pool is filling, and LVM makes nothing new in it until it has grown").
+		e = api.Errorf(api.Full, "cannot %s now: the pool is filling, and LVM makes nothing new in it until it has grown", c.doing).
 			WithHint("it grows by itself, so try again in a moment; if it does not, lls-agent status tells the sysadmin why")
 	case errors.Is(err, lvm.ErrPoolFull) || errors.Is(err, lvm.ErrNoSpace):
-		e = api.Errorf(api.Full, "cannot do it: the pool has no room").WithHint("purge what is not needed: lls purge NAME --yes; or ask the sysadmin to have it grow")
+		e = api.Errorf(api.Full, "cannot %s: the pool has no room", c.doing).WithHint("purge what is not needed: lls purge NAME --yes; or ask the sysadmin to have it grow")
 	case errors.As(err, &depend):
-		e = api.Errorf(api.Busy, "cannot do it: other volumes depend on it").WithHint("ask the sysadmin which: lls-agent info NAME")
+		e = api.Errorf(api.Busy, "cannot %s: other volumes depend on it", c.doing).WithHint("ask the sysadmin which: lls-agent info NAME")
 		if c.asker.Admin {
 			e = api.Errorf(api.Busy, "%v", depend).WithHint("remove those first: lvremove VG/LV")
 		}
 	case errors.Is(err, mount.ErrGone):
-		e = api.Errorf(api.Busy, "cannot do it: the container has ended")
+		e = api.Errorf(api.Busy, "cannot %s: the container has ended", c.doing)
 	case errors.Is(err, lvm.ErrNotFound):
-		e = api.Errorf(api.NotFound, "cannot do it: the volume has just gone")
+		e = api.Errorf(api.NotFound, "cannot %s: the volume has just gone", c.doing)
 	case errors.Is(err, lvm.ErrNoGroup) || errors.Is(err, lvm.ErrNoPool):
-		e = api.Errorf(api.NeedsAdmin, "cannot do it: the pool is not there")
+		e = api.Errorf(api.NeedsAdmin, "cannot %s: the pool is not there", c.doing)
 	default:
-		e = api.Errorf(api.Failed, "cannot do it: something failed on the host")
+		e = api.Errorf(api.Failed, "cannot %s: something failed on the host", c.doing)
 	}
 	e.Detail = err
 	if c.asker.Admin && depend == nil {
-		e.Message = err.Error()
+		e.Message = "cannot " + c.doing + ": " + err.Error()
 	}
 	return e
 }

@@ -12,7 +12,7 @@ import (
 	"lls/policy"
 )
 
-// explain says why a volume is kept, until when, and what would change that.
+// policyExplain says why a volume is kept, until when, and what would change that.
 func (c *call) policyExplain(ctx context.Context) (api.Explanation, error) {
 	ref := c.request.URL.Query().Get("name")
 	r, _, err := c.volume(ctx, "explain", ref, catalog.See, false)
@@ -31,6 +31,7 @@ func (c *call) policyExplain(ctx context.Context) (api.Explanation, error) {
 	}
 	now := c.agent.opts.Now()
 	e, s, age := c.agent.look(v, c.agent.gather(ctx, v), r)
+	s.Name = v.Catalog.Shown(c.asker, r) // for what it says to type
 	d := e.Judge(s, age, now)
 	return api.Explanation{Name: v.Catalog.Shown(c.asker, r), State: string(r.State), Action: d.Action.String(), Reasons: d.Reasons, Next: d.Outlook(), Change: d.Change}, nil
 }

@@ -205,7 +205,7 @@ func TestTheSoftLimitOfExclusiveBytes(t *testing.T) {
 	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, api.Full)
 	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, "")
 	// Nobody is refused for what was purged since.
-	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "a"}, "")
+	b.destroy(b.c1, "a")
 	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, "")
 	if got := usage(b.c1); *got.Exclusive != 6<<20 {
 		t.Errorf("after the purge: %d", *got.Exclusive)

@@ -11,8 +11,8 @@ import (
 // errShutdown keeps work from being begun while the host goes down.
 var errShutdown = errors.New("the host is going down")
 
-func goingDown() *api.Error {
-	return api.Errorf(api.Busy, "cannot do it now: the host is going down").WithHint("try again when it is back").Because(errShutdown)
+func goingDown(doing string) *api.Error {
+	return api.Errorf(api.Busy, "cannot %s now: the host is going down", doing).WithHint("try again when it is back").Because(errShutdown)
 }
 
 // gate lets work in, until it is closed. Work that is inside may begin what belongs to it, so that it comes to its end.

@@ -220,8 +220,10 @@ func (a *Agent) swellFailed(ctx context.Context, v *View, r *catalog.Record, w *
 		a.cannotSwell(ctx, v, r, w, percent, stuck{kind: refused.Limit, why: refused.Why, remedy: refused.Hint})
 		return blockedEvery
 	}
-	e := a.asOwner(r).explain(err)
-	a.cannotSwell(ctx, v, r, w, percent, stuck{kind: "failed", why: strings.TrimPrefix(e.Message, "cannot do it: "), remedy: e.Hint, cause: err.Error()})
+	asker := a.asOwner(r)
+	asker.doing = "grow " + string(r.Name)
+	e := asker.explain(err)
+	a.cannotSwell(ctx, v, r, w, percent, stuck{kind: "failed", why: strings.TrimPrefix(e.Message, "cannot "+asker.doing+": "), remedy: e.Hint, cause: err.Error()})
 	return blockedEvery
 }
 
@@ -289,7 +291,7 @@ func (c *call) growTo(v *View, r *catalog.Record, in api.SetRequest) (int64, err
 		return 0, api.Errorf(api.Denied, "cannot set %s: growth.volume lets no volume here grow by itself", in.Name).WithHint("grow it by hand: lls resize %s +1G", in.Name)
 	case rule.Cap > 0 && int64(size) > rule.Cap:
 		return 0, api.Errorf(api.Denied, "cannot set %s: growth.volume.cap lets it grow by itself to %s, not to %s", in.Name, lvm.Size(rule.Cap), size).
-			WithHint("lls set %s --grow-to %s", in.Name, lvm.Size(rule.Cap))
+			WithHint("try: lls set %s --grow-to %s", in.Name, lvm.Size(rule.Cap))
 	case size < r.LV.Size:
 		return 0, api.Errorf(api.Malformed, "cannot set %s: it has %s already, which is more than %s", in.Name, r.LV.Size, size).
 			WithHint("give a larger size, or: lls set %s --grow-to %s", in.Name, api.NoGrowth)

@@ -158,7 +158,7 @@ func TestAVolumeGrowsWithinItsOwnersQuotaAndOnlyTheOwnerHears(t *testing.T) {
 	if heard != 1 {
 		t.Errorf("it was told %d times", heard)
 	}
-	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "big"}, "")
+	b.destroy(b.c1, "big")
 	at(90)
 	if r := b.fresh(id); r.LV.Size <= lvm.GiB {
 		t.Errorf("with room again it is %+v", r)

@@ -125,8 +125,10 @@ func TestTheBusHearsOfEveryChange(t *testing.T) {
 	b.told(1)
 	b.post(b.c1, api.PathResize, api.ResizeRequest{Name: "a", Size: "2G"}, "")
 	b.told(2)
-	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "a"}, "")
+	b.post(b.c1, api.PathDelete, api.NameRequest{Name: "a"}, "")
 	b.told(3)
+	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "a"}, "")
+	b.told(4)
 	b.bus.mu.Lock()
 	defer b.bus.mu.Unlock()
 	var got []string
@@ -136,7 +138,7 @@ func TestTheBusHearsOfEveryChange(t *testing.T) {
 			t.Errorf("of object %s", e.Object)
 		}
 	}
-	want := fmt.Sprintf("VolumeCreated c1/a map[], VolumeResized c1/a map[Size:%d], VolumePurged c1/a map[]", 2<<30)
+	want := fmt.Sprintf("VolumeCreated c1/a map[], VolumeResized c1/a map[Size:%d], VolumeDeleted c1/a map[], VolumePurged c1/a map[]", 2<<30)
 	if all := strings.Join(got, ", "); all != want {
 		t.Errorf("heard %s", all)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -133,9 +134,22 @@ func readSmall(path string) (string, error) {
 	return string(data), err
 }
 
+// umountLine is the command that unmounts a volume for the caller: on the host or, where it is not mounted there, in a container that has it.
+func (c *call) umountLine(name string, v lvm.Volume) string {
+	line := "lls umount " + name
+	if !c.asker.Admin {
+		return line
+	}
+	at := placesOf(c.agent.places(), v)
+	if len(at) == 0 || slices.ContainsFunc(at, func(p place) bool { return p.guest == nil }) {
+		return line
+	}
+	return line + " --container " + at[0].guest.Owner.Name
+}
+
 // busy is the error of something that cannot be done to a volume because it is in use.
 func (c *call) busy(ctx context.Context, verb, name string, v lvm.Volume, mounts bool) *api.Error {
-	e := api.Errorf(api.Busy, "cannot %s %s: it is in use", verb, name).WithHint("end what uses it, then: lls umount %s", name)
+	e := api.Errorf(api.Busy, "cannot %s %s: it is in use", verb, name).WithHint("end what uses it, then: %s", c.umountLine(name, v))
 	e.Holders = c.holders(ctx, v, mounts)
 	return e
 }

@@ -100,7 +100,7 @@ func (l *look) find(ctx context.Context, wanted []hooks.Tag) map[hooks.Tag]strin
 	var mine, others []*catalog.Record
 	for _, r := range v.Catalog.Records {
 		switch {
-		case r.State != catalog.Live || r.FS == "" || r.May(l.asker, catalog.Mount, "") != nil:
+		case r.State != catalog.Live || r.FS == "" || r.May(l.asker, catalog.Mount, "mount", "") != nil:
 		case r.Owner == l.asker.Owner:
 			mine = append(mine, r)
 		default:

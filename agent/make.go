@@ -129,7 +129,7 @@ func (c *call) overQuota(v *View, verb, name string, owner catalog.Owner, p poli
 		return nil
 	}
 	if r := c.config.Rules(p.Name, owner.Name, "").Limits.Admit(c.agent.use(v, owner, p), ask); r != nil {
-		return full(verb, name, r)
+		return refused(verb+" "+name, r)
 	}
 	return nil
 }
@@ -143,14 +143,18 @@ func (c *call) overPool(ctx context.Context, v *View, verb, name string, p polic
 		return r == nil
 	})
 	if r != nil {
-		return full(verb, name, r)
+		return refused(verb+" "+name, r)
 	}
 	return nil
 }
 
 // full is a refusal of the policy as an error.
-func full(verb, name string, r *policy.Refusal) *api.Error {
-	return api.Errorf(api.Full, "cannot %s %s: %s", verb, name, r.Why).WithHint("%s", r.Hint).Because(r)
+// refused is the error of what a limit stands against: one that is over by itself is not full, but busy until then.
+func refused(doing string, r *policy.Refusal) *api.Error {
+	if r.Wait > 0 {
+		return api.Errorf(api.Busy, "cannot %s: %s", doing, r.Why).WithHint("%s", r.Hint).After(r.Wait).Because(r)
+	}
+	return api.Errorf(api.Full, "cannot %s: %s", doing, r.Why).WithHint("%s", r.Hint).Because(r)
 }
 
 func (c *call) create(ctx context.Context, in api.CreateRequest) (api.Volume, error) {
@@ -190,6 +194,7 @@ func (c *call) planCreate(ctx context.Context, in api.CreateRequest) (*plan, err
 	if err != nil {
 		return nil, badName("create", err)
 	}
+	c.doing = "create " + string(name)
 	size, err := lvm.ParseSize(in.Size)
 	if err != nil {
 		return nil, badSize("create", in.Name, in.Size)

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path"
 	"slices"
@@ -88,7 +89,7 @@ func (c *call) mount(ctx context.Context, in api.MountRequest) (api.Mount, error
 		return api.Mount{}, err
 	}
 	if in.Path == "" {
-		return api.Mount{}, api.Errorf(api.Malformed, "cannot mount %s: the path is missing", in.Name).WithHint("lls mount %s /data", in.Name)
+		return api.Mount{}, api.Errorf(api.Malformed, "cannot mount %s: the path is missing", in.Name).WithHint("for example: lls mount %s /data", in.Name)
 	}
 	if e := c.checkMountPath("mount", in.Name, in.Path); e != nil {
 		return api.Mount{}, e
@@ -263,12 +264,13 @@ func (c *call) placeError(ctx context.Context, name string, v lvm.Volume, target
 
 func (c *call) umount(ctx context.Context, in api.UmountRequest) ([]api.Mount, error) {
 	if in.Target == "" {
-		return nil, api.Errorf(api.Malformed, "cannot unmount: say which volume or path").WithHint("lls umount NAME, or lls umount /data")
+		return nil, api.Errorf(api.Malformed, "cannot unmount: say which volume or path").WithHint("by name or path: lls umount NAME, or lls umount /data")
 	}
 	g, err := c.where("umount", in.Target, in.Container)
 	if err != nil {
 		return nil, err
 	}
+	c.doing = fmt.Sprintf("unmount %.200s", in.Target)
 	v, err := c.agent.store.current(ctx, c.agent.listAge())
 	if err != nil {
 		return nil, err
@@ -280,16 +282,15 @@ func (c *call) umount(ctx context.Context, in api.UmountRequest) ([]api.Mount, e
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), placeDeadline)
 	defer cancel()
 	gone := []api.Mount{}
+	var failed []*api.Error
 	for _, m := range found {
 		name := v.Catalog.Shown(c.asker, m.record)
-		err := c.unplace(ctx, g, m.Point)
-		switch {
-		case errors.Is(err, mount.ErrBusy):
-			return nil, c.busy(ctx, "unmount", name, m.record.LV, false)
-		case errors.Is(err, mount.ErrStuck):
-			return nil, api.Errorf(api.Busy, "cannot unmount %s: the container's file system does not answer", name).Because(err)
-		case err != nil:
-			return nil, err
+		if e := c.unmountError(ctx, name, m, c.unplace(ctx, g, m.Point)); e != nil {
+			if len(found) > 1 {
+				e.Message = strings.Replace(e.Message, name+":", name+" at "+m.Path+":", 1)
+			}
+			failed = append(failed, e)
+			continue
 		}
 		c.what = m.record.Owner.String() + "/" + string(m.record.LV.Name)
 		c.agent.used(v, m.record)
@@ -303,7 +304,35 @@ func (c *call) umount(ctx context.Context, in api.UmountRequest) ([]api.Mount, e
 	if slices.ContainsFunc(found, func(m mountOf) bool { return m.record.Raw }) {
 		c.agent.work.Go(func() { c.agent.showAll(context.WithoutCancel(ctx)) })
 	}
+	if len(failed) > 0 {
+		return nil, partly(failed, gone)
+	}
 	return gone, nil
+}
+
+// unmountError puts a failed unmount into the words of its asker; nil is none.
+func (c *call) unmountError(ctx context.Context, name string, m mountOf, err error) *api.Error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, mount.ErrBusy):
+		return c.busy(ctx, "unmount", name, m.record.LV, false)
+	case errors.Is(err, mount.ErrStuck):
+		return api.Errorf(api.Busy, "cannot unmount %s: the container's file system does not answer", name).Because(err)
+	}
+	return c.explain(err)
+}
+
+// partly is the error of what failed in part: the first failure, with the others, and with what was unmounted all the same.
+func partly(failed []*api.Error, gone []api.Mount) *api.Error {
+	e := *failed[0]
+	for _, other := range failed[1:] {
+		e.Problems = append(e.Problems, other.Message)
+	}
+	for _, m := range gone {
+		e.Problems = append(e.Problems, m.Volume+" is not mounted at "+m.Path+" any more")
+	}
+	return &e
 }
 
 func (c *call) unplace(ctx context.Context, g *guest, p mount.Point) error {
@@ -352,7 +381,7 @@ func (c *call) mounted(v *View, g *guest, target string) ([]mountOf, error) {
 		return nil, tooManyMounts("unmount", target)
 	}
 	if len(found) == 0 {
-		what := "is not mounted here"
+		what := "it is not mounted here"
 		if ref.Name == "" {
 			what = "no volume of LLS is mounted there"
 		}

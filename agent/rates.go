@@ -52,7 +52,7 @@ func (c *call) tooBusy() *api.Error {
 	if r == nil {
 		return nil
 	}
-	return api.Errorf(api.Full, "cannot do it now: %s", r.Why).WithHint("%s", r.Hint)
+	return refused(c.doing+" now", r)
 }
 
 // tooFast says whether the owner of a snapshot has taken too many of its origin in the last minute, and counts it if not. Each owner is
@@ -66,5 +66,5 @@ func (c *call) tooFast(src *catalog.Record, p *plan) *api.Error {
 	if r == nil {
 		return nil
 	}
-	return full(p.verb, string(p.Name), r)
+	return refused(p.verb+" "+string(p.Name), r)
 }

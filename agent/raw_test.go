@@ -13,6 +13,7 @@ import (
 	"lls/agent/catalog"
 	"lls/agent/container"
 	"lls/agent/mount"
+	"lls/agent/setup"
 	"lls/lvm"
 	"lls/policy"
 )
@@ -29,7 +30,7 @@ func written(t *testing.T, text string) string {
 
 func TestRawRights(t *testing.T) {
 	own, other := catalog.Owner{Name: "c1", Token: "t1"}, catalog.Owner{Name: "c2", Token: "t2"}
-	cfg, err := ReadConfig(written(t, "[pools.main]\nvg = \"vg\"\nlv = \"pool\"\nraw = { privileged = \"ro\", unprivileged = \"rw\" }\n"))
+	cfg, err := setup.ReadConfig(written(t, "[pools.main]\nvg = \"vg\"\nlv = \"pool\"\nraw = { privileged = \"ro\", unprivileged = \"rw\" }\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

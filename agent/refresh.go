@@ -95,7 +95,7 @@ func (c *call) originOf(v *View, r *catalog.Record, name string) (*catalog.Recor
 	if o.State == catalog.Trash {
 		return nil, api.Errorf(api.NotFound, "cannot refresh %s: %s is in the trash", name, shown).WithHint("have it back first: lls undelete %s", shown)
 	}
-	if refused := o.May(c.asker, catalog.Snapshot, shown); refused != nil {
+	if refused := o.May(c.asker, catalog.Snapshot, "refresh", shown); refused != nil {
 		return nil, refused
 	}
 	return o, nil

@@ -223,7 +223,7 @@ func TestARefreshedPairCountsOnceForTheQuota(t *testing.T) {
 	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "mine"}, "") // the one in the trash
 	b.refresh(b.c1, "mine")
 	b.refresh(b.c1, "s0") // each has its own
-	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "s1"}, "")
+	b.destroy(b.c1, "s1")
 	b.refresh(b.c1, "mine") // below the edge, the first old one counts
 	if u := usage()[0]; u.Snapshots != 3 || u.Trash != 1 {
 		t.Errorf("usage is %+v", u)
@@ -250,7 +250,7 @@ func TestARefreshCannotHideALargeVolumeBehindASmallOne(t *testing.T) {
 
 	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "mine"}, "")
 	b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "z"}, api.Full) // 15G and 5G
-	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "mine"}, "")
+	b.destroy(b.c1, "mine")
 	b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "x", Name: "z"}, "")
 	b.post(b.c1, api.PathResize, api.ResizeRequest{Name: "x", Size: "+9G"}, "")
 	b.refused(b.c1, "z", api.Full) // it would grow with its origin
@@ -262,7 +262,7 @@ func TestARefreshHoldsThePoolsLimitsAndTheRates(t *testing.T) {
 	old := b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "mine"}, "")
 	b.reload(testConfig + "snapshots_per_minute = 2\n")
 	b.refresh(b.c1, "mine")
-	b.refused(b.c1, "mine", api.Full)
+	b.refused(b.c1, "mine", api.Busy)
 	b.reload(testConfig)
 	b.lvm.SetFill(testVG, testPool, 96, 0)
 	if _, err := b.agent.store.current(t.Context(), 0); err != nil {

@@ -186,7 +186,7 @@ func (s *socketServer) handle(w http.ResponseWriter, r *http.Request) {
 		out.fail(problem)
 		return
 	}
-	c := &call{agent: a, guest: s.guest, peer: p, config: cfg, request: r, answer: out}
+	c := &call{agent: a, guest: s.guest, peer: p, config: cfg, request: r, answer: out, doing: e.doing}
 	c.asker = a.admin()
 	if s.guest != nil {
 		c.asker = s.guest.asker()
@@ -207,7 +207,7 @@ func (s *socketServer) handle(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost {
 		inside, leaveGate, ok := a.gate.enter(ctx)
 		if !ok {
-			out.fail(goingDown())
+			out.fail(goingDown(e.doing))
 			return
 		}
 		defer leaveGate()
@@ -257,7 +257,7 @@ func (c *call) run(ctx context.Context, e endpoint, body []byte) (result any, er
 	defer func() {
 		if p := recover(); p != nil {
 			c.agent.log.Error("a request made the agent panic", "path", e.path, "panic", p, "stack", string(debug.Stack()))
-			err = api.Errorf(api.Failed, "cannot do it: the agent has a bug")
+			err = api.Errorf(api.Failed, "cannot %s: the agent has a bug", c.doing)
 		}
 	}()
 	return e.run(ctx, c, body)

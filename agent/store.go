@@ -269,7 +269,7 @@ func groupsOf(pools []policy.Pool) []lvm.VG {
 func (s *store) write(ctx context.Context, vg lvm.VG, do func(ctx context.Context, w lvm.Writer, v *View) (edit, error)) error {
 	ctx, leaveGate, ok := s.gate.enter(ctx)
 	if !ok {
-		return goingDown()
+		return goingDown("change anything")
 	}
 	defer leaveGate()
 	leave, err := takeTurn(ctx)

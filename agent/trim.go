@@ -215,7 +215,7 @@ func (c *call) trimNow(ctx context.Context, in api.TrimRequest) ([]api.Trimmed, 
 	places, out := c.agent.places(), []api.Trimmed{}
 	for _, r := range v.Catalog.Records {
 		name := v.Catalog.Shown(c.asker, r)
-		if r.State != catalog.Live || len(placesOf(places, r.LV)) == 0 || r.LV.ReadOnly || r.May(c.asker, catalog.Change, name) != nil {
+		if r.State != catalog.Live || len(placesOf(places, r.LV)) == 0 || r.LV.ReadOnly || r.May(c.asker, catalog.Change, "trim", name) != nil {
 			continue
 		}
 		given, err := c.trimOne(ctx, name, r)
@@ -233,12 +233,14 @@ func (c *call) trimNow(ctx context.Context, in api.TrimRequest) ([]api.Trimmed, 
 
 // trimOne trims a volume that the caller may change.
 func (c *call) trimOne(ctx context.Context, name string, r *catalog.Record) (lvm.Size, error) {
+	c.doing = "trim " + name
 	if len(placesOf(c.agent.places(), r.LV)) == 0 {
 		return 0, notMounted(name)
 	}
 	if c.guest != nil {
 		if wait := c.agent.trims.ask(r.ID, c.agent.opts.Now()); wait > 0 {
-			return 0, api.Errorf(api.Busy, "cannot trim %s: that was asked for less than a minute ago", name).WithHint("try again in %s", policy.FormatSpan(wait+time.Second))
+			return 0, api.Errorf(api.Busy, "cannot trim %s: that was asked for less than a minute ago", name).
+				WithHint("try again in %s", policy.FormatSpan(wait+time.Second)).After(wait)
 		}
 	}
 	c.progress("trimming %s", name)
@@ -261,7 +263,7 @@ func (c *call) trimOne(ctx context.Context, name string, r *catalog.Record) (lvm
 }
 
 func notMounted(name string) *api.Error {
-	return api.Errorf(api.Denied, "cannot trim %s: it is not mounted", name).WithHint("mount it first: lls mount %s PATH", name)
+	return api.Errorf(api.NotFound, "cannot trim %s: it is not mounted", name).WithHint("mount it first: lls mount %s PATH", name)
 }
 
 // untilStop is ctx, which ends with the agent's service as well.

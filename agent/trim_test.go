@@ -139,7 +139,7 @@ func TestMountedVolumesAreTrimmedByTheClockAndUnderPressure(t *testing.T) {
 			t.Errorf("%s: %+v", v.Name, got)
 		}
 	}
-	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "idle"}, "")
+	b.destroy(b.c1, "idle")
 	tend()
 }
 
@@ -178,7 +178,7 @@ func TestAskedForATrim(t *testing.T) {
 		t.Errorf("%+v, %v", out, err)
 	}
 	b.post(b.c1, api.PathTrim, api.TrimRequest{Name: "a"}, api.Busy) // a moment later
-	b.post(b.c1, api.PathTrim, api.TrimRequest{Name: "c"}, api.Denied)
+	b.post(b.c1, api.PathTrim, api.TrimRequest{Name: "c"}, api.NotFound)
 	b.post(b.c1, api.PathTrim, api.TrimRequest{Name: "hers"}, api.Denied)
 	if err := b.c1.Post(t.Context(), api.PathTrim, api.TrimRequest{Name: "nosuch"}, nil); !api.NotFound.Is(err) {
 		t.Error(err)
@@ -201,7 +201,7 @@ func TestAskedForATrim(t *testing.T) {
 		t.Errorf("not noted: %+v", got)
 	}
 	for err, code := range map[error]api.Code{
-		filesystem.ErrReadOnly: api.Denied, filesystem.ErrSlow: api.Busy, filesystem.ErrNotMounted: api.Denied, filesystem.ErrNoDiscard: api.NeedsAdmin,
+		filesystem.ErrReadOnly: api.Denied, filesystem.ErrSlow: api.Busy, filesystem.ErrNotMounted: api.NotFound, filesystem.ErrNoDiscard: api.NeedsAdmin,
 	} {
 		b.trims.err = err
 		b.post(b.admin, api.PathTrim, api.TrimRequest{Name: "hers"}, code)

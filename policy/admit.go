@@ -215,7 +215,7 @@ func (p PoolRules) Admit(fill Fill, ask Ask) *Refusal {
 			Limit: "limits.overcommit",
 			Why: fmt.Sprintf("limits.overcommit allows volumes of %s in all in a pool of %s: %s is given away, and this needs %s more",
 				FormatSize(int64(most)), FormatSize(fill.Size), FormatSize(fill.Virtual), FormatSize(ask.Size)),
-			Hint: "purge what is not needed: lls purge NAME --yes; or ask the sysadmin for a larger pool, or a higher limits.overcommit in lls.toml",
+			Hint: "make room: lls delete NAME, then lls purge NAME --yes; or it takes a larger pool, or a higher limits.overcommit in lls.toml",
 		}
 	}
 	return nil
@@ -226,7 +226,7 @@ func tooFull(what string, percent, most float64, hope string) *Refusal {
 	return &Refusal{
 		Limit: limit,
 		Why:   fmt.Sprintf("the pool's %s is %s full, and nothing new is made from %s on (%s)", what, FormatPercent(percent), strconv.FormatFloat(most, 'f', -1, 64)+"%", limit),
-		Hint:  "purge what is not needed: lls purge NAME --yes; " + hope,
+		Hint:  "make room: lls delete NAME, then lls purge NAME --yes; " + hope,
 	}
 }
 
@@ -235,13 +235,13 @@ func (g Growth) hope(section string, size int64, fill Fill) string {
 	reserve := g.Reserve.inBytes(fill.GroupSize)
 	switch {
 	case g.Threshold == 0:
-		return fmt.Sprintf("it does not grow by itself (%s.threshold is 0), so ask the sysadmin to grow it", section)
+		return fmt.Sprintf("it does not grow by itself (%s.threshold is 0): the sysadmin can grow it", section)
 	case g.Cap > 0 && size >= g.Cap:
-		return fmt.Sprintf("it has grown to its cap (%s.cap is %s), so ask the sysadmin to raise that", section, FormatSize(g.Cap))
+		return fmt.Sprintf("it has grown to its cap (%s.cap is %s), which the sysadmin can raise", section, FormatSize(g.Cap))
 	case fill.GroupFree <= reserve && reserve > 0:
-		return fmt.Sprintf("its volume group has no more room than %s.reserve keeps, so ask the sysadmin for another disk", section)
+		return fmt.Sprintf("its volume group has no more room than %s.reserve keeps: it takes another disk", section)
 	case fill.GroupFree <= 0:
-		return "its volume group has no more room, so ask the sysadmin for another disk"
+		return "its volume group has no more room: it takes another disk"
 	}
 	return "it grows by itself, so try again in a moment"
 }

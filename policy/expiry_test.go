@@ -275,14 +275,14 @@ func TestVerdictsAreTold(t *testing.T) {
 		outlook string
 		change  string
 	}{
-		{"young", month, idleSnapshot(), old(12 * day), []string{"unused for 12d of 30d"}, "in 18d of running time its owner is told that it will go", "lls keep mine --for 7d"},
+		{"young", month, idleSnapshot(), old(12 * day), []string{"unused for 12d of 30d"}, "in 18d of running time its owner is told that it will go", "lls-agent keep mine --for 7d"},
 		{"due", month, idleSnapshot(), old(30 * day), []string{"unused for 30d of 30d"}, "in 7d of running time it goes to the trash", "mounting it"},
 		{"told", month, idleSnapshot(), told, []string{"unused for 30d of 30d", "its owner was told 2d ago, of 7d"}, "in 5d of running time it goes to the trash", "mounting it"},
 		{"fstab", month, with(func(s *Subject) { s.InFstab = Yes }), fstab, []string{"kept: its container's fstab names it", "unused for 1d of 30d"}, "nothing happens to it by itself", "the line out of the fstab"},
 		{"unknown fstab", month, with(func(s *Subject) { s.InFstab, s.FstabUnknown = Unknown, "line 3 is odd" }), fstab, []string{"kept: it is not known whether its container's fstab names it (line 3 is odd)", "unused for 1d of 30d"}, "nothing happens to it by itself", "names volumes as lls:NAME"},
 		{"unknown fstab with a cap", capped, with(func(s *Subject) { s.InFstab, s.FstabUnknown = Unknown, "it cannot be read" }), fstab, []string{"kept: it is not known whether its container's fstab names it (it cannot be read), which counts for 10d of 90d", "unused for 1d of 30d"}, "in 109d of running time its owner is told that it will go", "fstab"},
 		{"fstab with a cap", capped, with(func(s *Subject) { s.InFstab = Yes }), fstab, []string{"kept: its container's fstab names it, which counts for 10d of 90d", "unused for 1d of 30d"}, "in 109d of running time its owner is told that it will go", "fstab"},
-		{"trash", month, trash, Age{Owner: "c1#tok", Deleted: trash.Deleted.Unix(), Trash: day}, []string{"in the trash for 1d of 7d, since 2026-11-20 12:00"}, "in 6d of running time it is purged", "lls undelete mine"},
+		{"trash", month, trash, Age{Owner: "c1#tok", Deleted: trash.Deleted.Unix(), Trash: day}, []string{"in the trash for 1d of 7d, since 2026-11-20 12:00"}, "in 6d of running time it is purged", "lls-agent undelete mine"},
 		{"mounted", month, with(func(s *Subject) { s.Mounted = Yes }), Age{}, []string{"kept: mounted", "unused for 0s of 30d"}, "nothing happens to it by itself", "unmounting it"},
 	}
 	for _, tt := range tests {

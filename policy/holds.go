@@ -41,7 +41,7 @@ const (
 
 // holdWords is each kind in words, and what takes it away, for people. An empty change is one that nobody can make at will.
 var holdWords = map[holdKind]struct{ words, change string }{
-	holdOdd:             {"its state is not known", "lls-agent doctor says what is odd about it"},
+	holdOdd:             {"its state is not known", "lls-agent status says what is odd about it"},
 	holdMaking:          {"it is still being made", ""},
 	holdVisible:         {"it is a dataset: what is visible never expires", "hiding it starts its time"},
 	holdNoSnapshot:      {"it is no snapshot, and nothing else expires", "deleting it"},

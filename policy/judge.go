@@ -220,7 +220,7 @@ func change(v Verdict, s Subject, found []hold) (told []string) {
 	case v.Action == Keep && v.Next == Keep:
 		return told
 	case s.State == StateTrash:
-		return append(told, "lls undelete "+s.Name+" takes it out of the trash")
+		return append(told, "lls-agent undelete "+s.Name+" takes it out of the trash")
 	}
-	return append(told, "mounting it starts its time anew, a lease keeps it: lls keep "+s.Name+" --for 7d")
+	return append(told, "mounting it starts its time anew, a lease keeps it: lls-agent keep "+s.Name+" --for 7d")
 }

@@ -57,7 +57,7 @@ func rooms() map[string][]string {
 		"agent/notify":          {"internal/run", gomail},
 		"agent/thin":            {"internal/run", "lvm"},
 		"agent/setup":           {"agent/catalog", "internal/run", "lvm", "policy", sys},
-		"agent": {"agent/api", "agent/catalog", "agent/container", "agent/event", "agent/event/bus", "agent/filesystem", "agent/history", "agent/mount", "agent/notify", "agent/thin", "hooks", "internal/run", "lvm",
+		"agent": {"agent/api", "agent/catalog", "agent/container", "agent/event", "agent/event/bus", "agent/filesystem", "agent/history", "agent/mount", "agent/notify", "agent/setup", "agent/thin", "hooks", "internal/run", "lvm",
 			"policy", sys},
 		"cmd/lls":       {"agent/api", "agent/api/cli", "hooks"},
 		"cmd/lls-hook":  {"agent/api", "hooks", sys},

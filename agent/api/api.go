@@ -73,7 +73,6 @@ const (
 	AccessNone = "none"
 
 	StateLive  = "live"
-	StateNew   = "new" // being made in several steps
 	StateTrash = "trash"
 )
 

@@ -149,7 +149,7 @@ func (c *Client) exchange(ctx context.Context, method, target string, body []byt
 func (c *Client) unreachable(err error) error {
 	if errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) {
 		return Errorf(Denied, "cannot reach the agent at %s: %v", c.socket, err).Because(err).
-			WithHint("run it as root, or ask the sysadmin to name your group in lls.toml")
+			WithHint("become root; in a container, members of the groups that lxc.client_groups in the host's lls.toml names may as well")
 	}
 	return Errorf(Unreachable, "cannot reach the agent at %s: %v", c.socket, err).Because(err)
 }

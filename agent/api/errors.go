@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Code classes an error; it is part of the protocol. [Code.Exit] gives the exit status that goes with it.
@@ -32,27 +33,18 @@ type codeFacts struct {
 // and the hint for an error that brings none.
 func facts() map[Code]codeFacts {
 	return map[Code]codeFacts{
-		Failed:      {1, 500, "ask the host's sysadmin to look at: journalctl -u lls-agent"},
+		Failed:      {1, 500, "on the host, see why: journalctl -u lls-agent"},
 		Malformed:   {2, 400, "see: lls --help"},
 		NotFound:    {10, 404, "see what there is: lls list --all"},
 		Busy:        {11, 409, "see who uses it: lls info NAME"},
 		Denied:      {12, 403, "see what you may do with it: lls info NAME"},
 		Full:        {13, 507, "see what you use: lls usage"},
-		Unreachable: {14, 503, "the LLS agent on the host does not answer; ask the sysadmin to look at: systemctl status lls-agent"},
-		NeedsAdmin:  {15, 503, "ask the host's sysadmin to look at: lls-agent status"},
+		Unreachable: {14, 503, "the LLS agent does not answer; on the host, see why: systemctl status lls-agent"},
+		NeedsAdmin:  {15, 503, "on the host, see what is wrong: lls-agent status"},
 		Exists:      {16, 409, "choose another name, or see what there is: lls list --all"},
 		BadPath:     {17, 422, "give an existing directory of this container: mkdir -p /data"},
 		Interrupted: {14, 503, "see whether it was done: lls list"},
 	}
-}
-
-// Codes lists every code, in no order.
-func Codes() []Code {
-	var all []Code
-	for c := range facts() {
-		all = append(all, c)
-	}
-	return all
 }
 
 // Exit is the exit status of a command that ends with this code; an unknown code is 1.
@@ -81,8 +73,10 @@ type Error struct {
 	Message string   `json:"message"`
 	Hint    string   `json:"hint,omitempty"`
 	Holders []Holder `json:"holders,omitempty"` // who makes it busy
-	// Problems is each of several things that are wrong, where Message only counts them.
+	// Problems are what else there is to say, one line each: every mistake where Message only counts them, or what was done all the same.
 	Problems []string `json:"problems,omitempty"`
+	// RetryAfter is the seconds after which it is no longer so by itself; 0 where that is not known.
+	RetryAfter int64 `json:"retry_after,omitempty"`
 	// Detail is for the agent's journal and the sysadmin: it never crosses a container's socket.
 	Detail error `json:"-"`
 }
@@ -100,6 +94,12 @@ func Errorf(code Code, format string, args ...any) *Error {
 // WithHint gives e another hint and returns it.
 func (e *Error) WithHint(format string, args ...any) *Error {
 	e.Hint = fmt.Sprintf(format, args...)
+	return e
+}
+
+// After notes when it is no longer so by itself and returns e.
+func (e *Error) After(wait time.Duration) *Error {
+	e.RetryAfter = int64((wait + time.Second - 1) / time.Second)
 	return e
 }
 

@@ -118,7 +118,7 @@ func (c *Catalog) one(asker Asker, owners []Owner, name Name, trash bool) (*Reco
 			continue
 		}
 		if found != nil && found.Owner != r.Owner {
-			return nil, fmt.Errorf("%w; use NAME#TOKEN/%s, as lls-agent containers shows the tokens", ErrAmbiguous, name)
+			return nil, fmt.Errorf("%w; say which: NAME#TOKEN/%s", ErrAmbiguous, name)
 		}
 		if found == nil || r.Deleted.After(found.Deleted) {
 			found = r

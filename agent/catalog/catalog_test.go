@@ -196,7 +196,7 @@ func TestRightsFollowTheTable(t *testing.T) {
 	}
 	for _, tt := range tests {
 		got := api.Code("")
-		if err := tt.r.May(tt.asker, tt.action, "x"); err != nil {
+		if err := tt.r.May(tt.asker, tt.action, "use", "x"); err != nil {
 			got = err.Code
 		}
 		if got != tt.want {

@@ -12,12 +12,12 @@ type Asker struct {
 // Action is something that rights are asked for.
 type Action int
 
-// The actions of the table in ARCHITECTURE.md.
+// The actions of the table in README.md.
 const (
 	See      Action = iota
 	Snapshot        // the snapshot is the asker's
 	Mount           // read-write, or read-only where MountsReadOnly says so
-	Change          // set, resize, delete, undelete, purge
+	Change          // set, resize, trim, keep, refresh, delete, undelete, purge
 )
 
 // Known tells whether the volume exists for asker. The trash is its owner's business, and so is what is being made.
@@ -25,11 +25,11 @@ func (r *Record) Known(asker Asker) bool {
 	return asker.Admin || r.Owner == asker.Owner || r.Visible && r.State == Live
 }
 
-// May says whether asker may do it: nil, or the refusal with its hint. It is the only place that knows the table of rights; shown
-// is the volume's name in the asker's words.
-func (r *Record) May(asker Asker, action Action, shown string) *api.Error {
+// May says whether asker may do it: nil, or the refusal with its hint. It is the only place that knows the table of rights; verb
+// and shown, the volume's name in the asker's words, are for the refusal: "cannot VERB SHOWN: why".
+func (r *Record) May(asker Asker, action Action, verb, shown string) *api.Error {
 	if !r.Known(asker) {
-		return api.Errorf(api.NotFound, "cannot use %s: %v", shown, ErrNotFound)
+		return api.Errorf(api.NotFound, "cannot %s %s: %v", verb, shown, ErrNotFound)
 	}
 	if asker.Admin {
 		return nil
@@ -44,10 +44,10 @@ func (r *Record) May(asker Asker, action Action, shown string) *api.Error {
 			return nil
 		}
 		if r.Access == api.AccessNone {
-			return api.Errorf(api.Denied, "cannot mount %s: its owner lets nobody else mount it", shown).WithHint("%s", snapshot)
+			return api.Errorf(api.Denied, "cannot %s %s: its owner lets nobody else mount it", verb, shown).WithHint("%s", snapshot)
 		}
 		if asker.Privileged && !r.LV.ReadOnly {
-			return api.Errorf(api.Denied, "cannot mount %s: others may mount it read-only, which cannot be enforced in a privileged container", shown).
+			return api.Errorf(api.Denied, "cannot %s %s: others may mount it read-only, which cannot be enforced in a privileged container", verb, shown).
 				WithHint("%s", snapshot)
 		}
 		return nil
@@ -56,7 +56,7 @@ func (r *Record) May(asker Asker, action Action, shown string) *api.Error {
 			return nil
 		}
 	}
-	return api.Errorf(api.Denied, "cannot change %s: it belongs to %s", shown, r.Owner.Name).WithHint("%s", snapshot)
+	return api.Errorf(api.Denied, "cannot %s %s: it belongs to %s", verb, shown, r.Owner.Name).WithHint("%s", snapshot)
 }
 
 // MountsReadOnly says whether asker's mount of it must be read-only whatever was asked for.

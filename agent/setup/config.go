@@ -12,7 +12,8 @@ import (
 	"lls/policy"
 )
 
-func readConfig(path string) (*policy.Config, error) {
+// ReadConfig reads an lls.toml; one that is not there is empty. The error is policy.Problems where the file could be read.
+func ReadConfig(path string) (*policy.Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("cannot read %s: %w", path, err)

@@ -68,7 +68,7 @@ var ErrConfigured = errors.New("lls.toml names it already")
 
 // Init makes the pool, or takes in the one that is there, and adds it to lls.toml. It returns the pool's name there.
 func (s *Setup) Init(ctx context.Context, r Request) (policy.Pool, error) {
-	cfg, err := readConfig(s.Config)
+	cfg, err := ReadConfig(s.Config)
 	if err != nil {
 		return policy.Pool{}, err
 	}

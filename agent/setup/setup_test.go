@@ -66,7 +66,7 @@ func TestInitWithoutWordsMakesAPoolInAFile(t *testing.T) {
 	if fi, err := os.Stat(p.Loop); err != nil || fi.Size() != 8<<30 || fi.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", fi, err)
 	}
-	cfg, err := readConfig(s.Config)
+	cfg, err := ReadConfig(s.Config)
 	if err != nil || len(cfg.Pools) != 1 || cfg.Pools[0] != p {
 		t.Errorf("lls.toml says %+v, %v", cfg, err)
 	}

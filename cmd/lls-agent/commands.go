@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -30,17 +31,14 @@ func daemonCommands() []cli.Command {
 				{Line: "init --vg data --pool thin", Does: "a pool that is there already"},
 				{Line: "init --loop 50G", Does: "to try LLS out"},
 			},
-			Direct: func(ctx context.Context, c *cli.Call) int { return runInit(ctx, c.Args, c) },
+			Direct: runInit,
 		},
 		{
 			Name: "run", Max: 0, Short: "be the daemon; systemd does this",
 			Flags:    []cli.Flag{{Name: "config", Value: "FILE", Help: "instead of /etc/lls/lls.toml"}},
 			Examples: []cli.Example{{Line: "run", Does: "as the systemd unit has it"}},
 			Direct: func(ctx context.Context, c *cli.Call) int {
-				if c.Has("config") { // however it was written
-					return runDaemon(ctx, []string{"--config", c.Flag("config")})
-				}
-				return runDaemon(ctx, nil)
+				return runDaemon(ctx, cmp.Or(c.Flag("config"), configFile))
 			},
 		},
 		{
@@ -53,14 +51,11 @@ func daemonCommands() []cli.Command {
 				return c.Show(api.Empty{}, "the configuration is read anew and in force")
 			},
 		},
-		config(), policyCommand(),
+		configCheck(), policyExplain(), policyDryRun(),
 		{
-			Name: "mail", Operands: "test", Min: 1, Max: 1, Short: "send a test mail now, and see what the mail server says",
+			Name: "mail test", Max: 0, Short: "send a test mail now, and see what the mail server says",
 			Examples: []cli.Example{{Line: "mail test", Does: "to those that mail.to names"}},
 			Run: func(ctx context.Context, c *cli.Call) error {
-				if c.Operand(0) != "test" {
-					return api.Errorf(api.Malformed, "cannot mail: unknown word %q", c.Operand(0)).WithHint("for example: %s", c.Hint("mail", "test"))
-				}
 				if err := c.Post(ctx, api.PathMailTest, api.Empty{}, nil); err != nil {
 					return err
 				}

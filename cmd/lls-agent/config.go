@@ -6,15 +6,15 @@ import (
 	"fmt"
 	"os"
 
-	"lls/agent"
 	"lls/agent/api"
 	"lls/agent/api/cli"
+	"lls/agent/setup"
 	"lls/policy"
 )
 
-func config() cli.Command {
+func configCheck() cli.Command {
 	return cli.Command{
-		Name: "config", Operands: "check [FILE]", Min: 1, Max: 2,
+		Name: "config check", Operands: "[FILE]", Max: 1,
 		Short: "check a configuration without using it; the daemon need not run",
 		Examples: []cli.Example{
 			{Line: "config check", Does: "before: systemctl reload lls-agent"},
@@ -26,17 +26,14 @@ func config() cli.Command {
 
 // checkConfig prints "ok", or each mistake on a line that begins with its file and line, as compilers do.
 func checkConfig(c *cli.Call) int {
-	if c.Operand(0) != "check" {
-		return c.Report(api.Errorf(api.Malformed, "cannot config: unknown word %q", c.Operand(0)).WithHint("for example: %s", c.Hint("config", "check")))
-	}
 	file := configFile
 	var err error
-	if len(c.Operands) > 1 {
-		file = c.Operand(1)
+	if len(c.Operands) > 0 {
+		file = c.Operand(0)
 		_, err = os.Stat(file) // the daemon takes a missing file for an empty one; who names one means one that is there
 	}
 	if err == nil {
-		_, err = agent.ReadConfig(file)
+		_, err = setup.ReadConfig(file)
 	}
 	problems, ok := errors.AsType[policy.Problems](err)
 	switch {

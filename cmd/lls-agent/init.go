@@ -19,8 +19,8 @@ import (
 // initDeadline bounds all of init.
 const initDeadline = 10 * time.Minute
 
-// runInit makes a pool, with what stood after "init" on its command line; call holds the same, sorted out. It gives the exit status.
-func runInit(ctx context.Context, _ []string, call *cli.Call) int {
+// runInit makes a pool, and gives the exit status.
+func runInit(ctx context.Context, call *cli.Call) int {
 	ctx, cancel := context.WithTimeout(ctx, initDeadline)
 	defer cancel()
 	if os.Geteuid() != 0 {
@@ -37,7 +37,7 @@ func runInit(ctx context.Context, _ []string, call *cli.Call) int {
 			return call.Report(err)
 		}
 		if answer == cli.No {
-			return call.Report(api.Errorf(api.Malformed, "cannot make a pool: you said no").WithHint("nothing was changed"))
+			return call.Report(api.Errorf(api.Failed, "cannot make a pool: you did not say yes").WithHint("nothing was changed"))
 		}
 	}
 	runner := run.New()

@@ -54,15 +54,20 @@ func answers() map[string]clitest.Answer {
 			}},
 			{Name: "db", LXCPath: "/srv/lxc", Token: "t2", State: "stopped", Privileged: true, LLS: "not running"},
 		}},
-		"POST /create":                         {Result: dataset},
-		"POST /snapshot":                       {Result: volume},
-		"POST /mount":                          {Result: api.Mount{Container: api.HostOwner, Path: "/mnt"}},
-		"POST /umount":                         {Result: []api.Mount{{Volume: "web1/mine", Container: "web1", Path: "/data"}}},
-		"POST /delete":                         {Result: volume},
-		"POST /refresh":                        {Result: api.Refreshed{Volume: volume, Old: volume}},
-		"POST /give":                           {Result: []api.Volume{volume, volume}},
-		"POST /reload":                         {Result: api.Empty{}},
-		"POST /mail/test":                      {Result: api.Empty{}},
+		"POST /create":    {Result: dataset},
+		"POST /snapshot":  {Result: volume},
+		"POST /mount":     {Result: api.Mount{Container: api.HostOwner, Path: "/mnt"}},
+		"POST /umount":    {Result: []api.Mount{{Volume: "web1/mine", Container: "web1", Path: "/data"}}},
+		"POST /delete":    {Result: volume},
+		"POST /refresh":   {Result: api.Refreshed{Volume: volume, Old: volume}},
+		"POST /give":      {Result: []api.Volume{volume, volume}},
+		"POST /reload":    {Result: api.Empty{}},
+		"POST /mail/test": {Result: api.Empty{}},
+		`POST /create {"name":"full","size":"1G"}`: {Err: api.Errorf(api.Full, "cannot create full: limits.volumes allows 1: used up by 1 volume").
+			WithHint("make room: lls delete NAME, then lls purge NAME --yes (lls usage shows what counts)")},
+		"GET /policy/explain": {Result: api.Explanation{Name: "web1/mine", State: "live", Reasons: []string{"unused for 12d of 30d"}, Next: "in 18d of running time its owner is told that it will go",
+			Change: []string{"mounting it starts its time anew, a lease keeps it: lls-agent keep web1/mine --for 7d"}}},
+		"GET /policy/dry-run":                  {Result: []api.Prospect{{When: "in 2d", Name: "web1/mine", Action: "announce", Why: []string{"unused for 28d of 30d"}}}},
 		`POST /delete {"name":"busy"}`:         {Err: api.Errorf(api.Busy, "cannot delete busy: it is mounted")},
 		`POST /give {"from":"no","to":"web1"}`: {Err: api.Errorf(api.NotFound, "cannot give no: there is no such owner")},
 	}
@@ -72,8 +77,9 @@ func TestHelp(t *testing.T) {
 	p := program()
 	lines := words("", "--version")
 	for _, c := range p.Commands {
-		lines = append(lines, []string{c.Name, "--help"})
+		lines = append(lines, append(strings.Fields(c.Name), "--help"))
 	}
+	lines = append(lines, words("config", "config --help", "policy -h", "help policy", "help policy explain", "policy", "policy --json explain --help", "mail --json", "policy explian x")...)
 	clitest.Golden(t, "testdata/help.golden", clitest.Terminal{}.Transcript(p, clitest.Serve(t, nil), lines...))
 }
 
@@ -83,7 +89,7 @@ func TestCommands(t *testing.T) {
 		"create genomes --size 100G", "create x --size 1G --owner web1 --hidden", "snapshot genomes mine --owner web1",
 		"mount genomes mnt", "mount web1/mine /data/ --container web1", "mount web1/mine data --container web1",
 		"umount /data --container web1", "umount genomes", "delete web1/mine", "delete busy", "refresh web1/mine --yes", "give web1 web2", "give no web1", "give web1",
-		"create x --size 1G --visible", "nonsense", "give",
+		"create x --size 1G --visible", "create x --size 1G --visible --hidden", "create full --size 1G", "purge web1/mine", "policy explain web1/mine", "policy dry-run", "nonsense", "give",
 	)...)
 	clitest.Golden(t, "testdata/commands.golden", got)
 }

@@ -9,29 +9,27 @@ import (
 	"lls/agent/api/cli"
 )
 
-func policyCommand() cli.Command {
+func policyExplain() cli.Command {
 	return cli.Command{
-		Name: "policy", Operands: "explain NAME | dry-run", Min: 1, Max: 2,
-		Short: "see why a volume is kept or goes, and what would happen by itself",
-		Examples: []cli.Example{
-			{Line: "policy explain web1/mine", Does: "why it is kept, until when, and what would change that"},
-			{Line: "policy dry-run", Does: "now, within a week, and when a pool is 90 % full"},
-		},
-		Run: func(ctx context.Context, c *cli.Call) error {
-			switch {
-			case c.Operand(0) == "explain" && len(c.Operands) == 2:
-				return explain(ctx, c)
-			case c.Operand(0) == "dry-run" && len(c.Operands) == 1:
-				return dryRun(ctx, c)
-			}
-			return api.Errorf(api.Malformed, "cannot policy: it is explain NAME, or dry-run").WithHint("for example: %s", c.Hint("policy", "dry-run"))
-		},
+		Name: "policy explain", Operands: "NAME", Min: 1, Max: 1,
+		Short:    "see why a volume is kept or goes, and what would change that",
+		Examples: []cli.Example{{Line: "policy explain web1/mine", Does: "why it is kept, and until when"}},
+		Run:      explain,
+	}
+}
+
+func policyDryRun() cli.Command {
+	return cli.Command{
+		Name: "policy dry-run", Max: 0,
+		Short:    "see what would happen by itself",
+		Examples: []cli.Example{{Line: "policy dry-run", Does: "now, within a week, and when a pool is 90 % full"}},
+		Run:      dryRun,
 	}
 }
 
 func explain(ctx context.Context, c *cli.Call) error {
 	var e api.Explanation
-	if err := c.Get(ctx, api.PathExplain, url.Values{"name": {c.Operand(1)}}, &e); err != nil {
+	if err := c.Get(ctx, api.PathExplain, url.Values{"name": {c.Operand(0)}}, &e); err != nil {
 		return err
 	}
 	lines := []string{e.Name + " (" + e.State + "):"}

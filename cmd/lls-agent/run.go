@@ -39,12 +39,8 @@ const (
 	clientFile = "/usr/lib/lls/lls"
 )
 
-// runDaemon is the daemon, with what stood after "run" on its command line. It gives the exit status.
-func runDaemon(ctx context.Context, args []string) int {
-	config := configFile
-	if len(args) == 2 && args[0] == "--config" {
-		config = args[1]
-	}
+// runDaemon is the daemon. It gives the exit status.
+func runDaemon(ctx context.Context, config string) int {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
 	if err := daemon(ctx, config, log); err != nil {
 		log.Error("cannot run", "error", err)

@@ -58,6 +58,8 @@ func mine() api.Volume {
 }
 
 func answers() map[string]clitest.Answer {
+	kept := mine()
+	kept.Lease = day(29)
 	held := mine()
 	held.Holders = []api.Holder{{Container: "web1", PID: 123, Command: "bash", Path: "/data/run"}, {Container: api.AnotherContainer}}
 	held.Fstab = []api.Replayed{
@@ -70,22 +72,25 @@ func answers() map[string]clitest.Answer {
 	busy := api.Errorf(api.Busy, "cannot delete held: it is mounted")
 	busy.Holders = held.Holders
 	return map[string]clitest.Answer{
-		"GET /volumes":                      {Result: volumes()},
-		"GET /volume":                       {Result: held},
-		"GET /usage":                        {Result: []api.Usage{{Container: "web1", Pool: "main", Volumes: 3, VolumesMax: 10, Snapshots: 2, Size: 5 * gib, SizeMax: 100 * gib, Trash: 1, Exclusive: figure(4 * gib), ExclusiveMax: 8 * gib, ExclusiveAt: day(22)}}},
-		"POST /create":                      {Result: api.Volume{Name: "scratch", FS: "ext4", Size: 100 * gib, Mounts: []api.Mount{{Container: "web1", Path: "/data"}}}, Progress: []string{"making the file system"}},
-		"POST /snapshot":                    {Result: api.Volume{Name: "mine", Origin: "genomes", Mounts: []api.Mount{{Container: "web1", Path: "/data"}}}},
-		"POST /mount":                       {Result: api.Mount{Volume: "mine", Container: "web1", Path: "/data", ReadOnly: true}},
-		"POST /umount":                      {Result: []api.Mount{{Volume: "mine", Container: "web1", Path: "/data"}, {Volume: "mine", Container: "web1", Path: "/srv/x"}}},
-		"POST /trim":                        {Result: []api.Trimmed{{Name: "mine", Returned: 3 * gib}, {Name: "new"}, {Name: "ice", Problem: "cannot trim ice: its file system does not answer"}}},
-		"POST /resize":                      {Result: api.Volume{Name: "mine", Size: 150 * gib}},
-		"POST /set":                         {Result: api.Volume{Name: "mine", Visibility: api.Visible, Access: api.AccessRW}},
-		"POST /delete":                      {Result: trash},
-		"POST /undelete":                    {Result: mine()},
-		"POST /purge":                       {Result: trash},
-		"POST /refresh":                     {Result: api.Refreshed{Volume: mine(), Old: retired, Edits: figure(300 << 20)}, Progress: []string{"taking the mounts away"}},
-		`POST /refresh {"name":"secretly"}`: {Result: api.Refreshed{Volume: api.Volume{Name: "secretly", Origin: api.HiddenOrigin, Created: *day(22)}}},
-		`POST /snapshot {"source":"quick"}`: {Result: api.Volume{Name: "quick-1122", ReadOnly: true}},
+		"GET /volumes":                          {Result: volumes()},
+		"GET /volume":                           {Result: held},
+		"GET /usage":                            {Result: []api.Usage{{Container: "web1", Pool: "main", Volumes: 3, VolumesMax: 10, Snapshots: 2, Size: 5 * gib, SizeMax: 100 * gib, Trash: 1, Exclusive: figure(4 * gib), ExclusiveMax: 8 * gib, ExclusiveAt: day(22)}}},
+		"POST /create":                          {Result: api.Volume{Name: "scratch", FS: "ext4", Size: 100 * gib, Mounts: []api.Mount{{Container: "web1", Path: "/data"}}}, Progress: []string{"making the file system"}},
+		"POST /snapshot":                        {Result: api.Volume{Name: "mine", Origin: "genomes", Mounts: []api.Mount{{Container: "web1", Path: "/data"}}}},
+		"POST /mount":                           {Result: api.Mount{Volume: "mine", Container: "web1", Path: "/data", ReadOnly: true}},
+		"POST /umount":                          {Result: []api.Mount{{Volume: "mine", Container: "web1", Path: "/data"}, {Volume: "mine", Container: "web1", Path: "/srv/x"}}},
+		"POST /trim":                            {Result: []api.Trimmed{{Name: "mine", Returned: 3 * gib}, {Name: "new"}, {Name: "ice", Problem: "cannot trim ice: its file system does not answer"}}},
+		"POST /resize":                          {Result: api.Volume{Name: "mine", Size: 150 * gib}},
+		"POST /set":                             {Result: api.Volume{Name: "mine", Visibility: api.Visible, Access: api.AccessRW}},
+		"POST /delete":                          {Result: trash},
+		"POST /undelete":                        {Result: mine()},
+		"POST /purge":                           {Result: trash},
+		"POST /keep":                            {Result: kept},
+		`POST /keep {"name":"gone","for":"7d"}`: {Err: api.Errorf(api.NotFound, "cannot keep gone: there is no such volume")},
+		`POST /snapshot {"source":"fast"}`:      {Err: api.Errorf(api.Busy, "cannot make fast-1122: limits.snapshots_per_minute allows 2 within a minute").WithHint("try again in 40s").After(39500 * time.Millisecond)},
+		"POST /refresh":                         {Result: api.Refreshed{Volume: mine(), Old: retired, Edits: figure(300 << 20)}, Progress: []string{"taking the mounts away"}},
+		`POST /refresh {"name":"secretly"}`:     {Result: api.Refreshed{Volume: api.Volume{Name: "secretly", Origin: api.HiddenOrigin, Created: *day(22)}}},
+		`POST /snapshot {"source":"quick"}`:     {Result: api.Volume{Name: "quick-1122", ReadOnly: true}},
 		`POST /mount {"name":"twice","path":"/data"}`:      {Result: api.Mount{Path: "/data", Already: true}},
 		`POST /umount {"target":"idle"}`:                   {Result: []api.Mount{}},
 		`POST /delete {"name":"held"}`:                     {Err: busy},
@@ -102,7 +107,7 @@ func TestHelp(t *testing.T) {
 	p := program()
 	lines := words("", "help", "--version")
 	for _, c := range p.Commands {
-		lines = append(lines, []string{c.Name, "--help"})
+		lines = append(lines, append(strings.Fields(c.Name), "--help"))
 	}
 	lines = append(lines, words("help set", "-h", "snapshot", "--help umount")...)
 	clitest.Golden(t, "testdata/help.golden", clitest.Terminal{}.Transcript(p, clitest.Serve(t, nil), lines...))
@@ -117,7 +122,7 @@ func TestAnswersForPeople(t *testing.T) {
 		"mount mine data", "mount --ro mine /data", "mount mine ..", "mount twice /data/",
 		"umount mine", "umount /data/", "umount ./x", "umount .", "umount web2/build", "umount idle",
 		"resize mine +50G", "set mine --visibility visible --access rw",
-		"delete mine", "undelete mine", "undelete mine --as other", "purge mine --yes",
+		"delete mine", "undelete mine", "undelete mine --as other", "undelete mine old", "purge mine --yes", "purge mine mine.k3 --yes", "keep mine --for 7d", "keep mine old --for never",
 		"refresh mine --yes", "refresh secretly --yes", "trim",
 	)...)
 	clitest.Golden(t, "testdata/people.golden", got)
@@ -127,7 +132,7 @@ func TestAnswersInJSON(t *testing.T) {
 	a := clitest.Serve(t, answers())
 	got := clitest.Terminal{}.Transcript(program(), a, words(
 		"list --json", "info mine --json", "usage --json", "--json snapshot genomes mine", "umount --json mine", "delete --json mine held old",
-		"purge --json mine", "refresh mine --yes --json", "resize mine --json", "--json nonsense",
+		"purge --json mine", "purge mine old --yes --json", "undelete mine --json", "keep mine gone --for 7d --json", "refresh mine --yes --json", "resize mine --json", "--json nonsense",
 	)...)
 	clitest.Golden(t, "testdata/json.golden", got)
 }
@@ -136,7 +141,7 @@ func TestErrors(t *testing.T) {
 	lines := words(
 		"snapsot x", "ls", "LIST", "nothing-like-it", "--loud", "list --al", "list x", "create", "create x", "create x --size", "create x --size --fs",
 		"create x --size 1G --size 2G", "create x --size 1G --fss xfs", "list --all=yes", "snapshot -x", "snapshot -- -x", "resize x -5G", "resize x",
-		"set mine", "delete", "purge mine", "refresh mine", "refresh a b", "refresh secret", "delete mine held gone old", "resize mine 1E", "info secret", "umount nowhere a",
+		"create x --size 1G --visible --hidden", "snapshot x --hidden --visible", "set mine", "delete", "purge mine", "purge mine old", "undelete", "undelete a b --as c", "snapshot fast", "refresh mine", "refresh a b", "refresh secret", "delete mine held gone old", "resize mine 1E", "info secret", "umount nowhere a",
 	)
 	lines = append(lines,
 		[]string{"info", "../../etc?a=1&b\r\n"}, []string{"undelete", "a b"}, []string{"create", "x", "--size", "10 G"}, []string{"snapshot", "a\xff"}, []string{"create", "x", "--size", "\x80"},

@@ -13,9 +13,6 @@ _lls_agent() {
         'init:make a pool; without flags, one in a file that is back at boot'
         'run:be the daemon; systemd does this'
         'reload:have the daemon read its configuration again'
-        'config:check a configuration without using it; the daemon need not run'
-        'policy:see why a volume is kept or goes, and what would happen by itself'
-        'mail:send a test mail now, and see what the mail server says'
         'status:show pools, numbers and problems'
         'containers:show the containers and whether LLS works in them'
         'list:show every volume'
@@ -30,13 +27,16 @@ _lls_agent() {
         'resize:grow a volume and its file system, mounted or not'
         'set:say who sees a volume, how others may mount it, and how far it grows by itself'
         'trim:give the space of deleted files back to the pool, of a mounted volume or of all'
-        'keep:keep a volume for a time, whatever the policy says'
+        'keep:keep volumes for a time, whatever the policy says'
         'refresh:put a new snapshot of its origin in a snapshot'\''s place, at the same mount points'
         'delete:move volumes to the trash'
-        'undelete:bring a volume back from the trash'
-        'purge:destroy a volume of the trash for ever'
+        'undelete:bring volumes back from the trash'
+        'purge:destroy volumes of the trash for ever'
         'give:hand every volume of one owner to another'
         'revoke:see who still has a device open raw that may not any more'
+        config
+        policy
+        mail
     )
     if ((CURRENT == 2)); then
         _describe -t commands command commands
@@ -45,6 +45,27 @@ _lls_agent() {
     local cmd=$words[2]
     shift words
     ((CURRENT--))
+    if [[ $cmd == (config|policy|mail) ]]; then
+        if ((CURRENT == 2)); then
+            case $cmd in
+            config) commands=(
+                'check:check a configuration without using it; the daemon need not run'
+            ) ;;
+            policy) commands=(
+                'explain:see why a volume is kept or goes, and what would change that'
+                'dry-run:see what would happen by itself'
+            ) ;;
+            mail) commands=(
+                'test:send a test mail now, and see what the mail server says'
+            ) ;;
+            esac
+            _describe -t commands command commands
+            return
+        fi
+        cmd="$cmd $words[2]"
+        shift words
+        ((CURRENT--))
+    fi
     case $cmd in
     init)
         _arguments \
@@ -64,18 +85,23 @@ _lls_agent() {
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' ;;
-    config)
+    "config check")
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' '*: :' ;;
-    policy)
+    "policy explain")
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
-            '--help[show this text]' '*: :' ;;
-    mail)
+            '--help[show this text]' \
+            '1:NAME:_lls_agent_volumes' '*: :' ;;
+    "policy dry-run")
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
-            '--help[show this text]' '*: :' ;;
+            '--help[show this text]' ;;
+    "mail test")
+        _arguments \
+            '--json[answer in JSON; errors too, on standard error]' \
+            '--help[show this text]' ;;
     status)
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \
@@ -105,15 +131,17 @@ _lls_agent() {
     create)
         _arguments \
             '--size[how big - 500M, 100G, 2T (powers of 1024)]:SIZE:' \
-            '--fs[its file system (ext4)]:TYPE:(ext4 xfs)' \
+            '--fs[its file system (what default_fs in lls.toml says, ext4 if nothing)]:TYPE:(ext4 xfs)' \
             '--pool[the pool to take it from]:POOL:' \
             '--owner[make it this container'\''s instead of the host'\''s]:CONTAINER:' \
+            '--visible[let every container see it, and snapshot it]' \
             '--hidden[let no other container see it]' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' '*: :' ;;
     snapshot)
         _arguments \
             '--owner[make it this container'\''s instead of the host'\''s]:CONTAINER:' \
+            '--visible[let every container see it, and snapshot it]' \
             '--hidden[let no other container see it]' \
             '--ro[make it read-only for ever, itself included]' \
             '--json[answer in JSON; errors too, on standard error]' \
@@ -158,7 +186,7 @@ _lls_agent() {
             '--for[such as 12h or 7d; never - without an end; 0 - no longer]:TIME:' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_agent_volumes' '*: :' ;;
+            '*:NAME:_lls_agent_volumes' ;;
     refresh)
         _arguments \
             '--yes[do not ask]' \
@@ -172,16 +200,16 @@ _lls_agent() {
             '*:NAME:_lls_agent_volumes' ;;
     undelete)
         _arguments \
-            '--as[under another name]:NEW:' \
+            '--as[under another name; for one volume only]:NEW:' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_agent_volumes' '*: :' ;;
+            '*:NAME:_lls_agent_volumes' ;;
     purge)
         _arguments \
             '--yes[do not ask]' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_agent_volumes' '*: :' ;;
+            '*:NAME:_lls_agent_volumes' ;;
     give)
         _arguments \
             '--json[answer in JSON; errors too, on standard error]' \

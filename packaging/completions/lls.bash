@@ -22,8 +22,8 @@ _lls() {
     info) words="--json --help" ;;
     usage) words="--json --help" ;;
     watch) words="--json --help" ;;
-    create) words="--size --fs --pool --visible --mount --json --help" ;;
-    snapshot) words="--visible --mount --ro --json --help" ;;
+    create) words="--size --fs --pool --visible --hidden --mount --json --help" ;;
+    snapshot) words="--visible --hidden --mount --ro --json --help" ;;
     mount) words="--ro --save --json --help" ;;
     umount) words="--forget --json --help" ;;
     replay) words="--json --help" ;;

@@ -22,11 +22,11 @@ _lls() {
         'resize:grow a volume and its file system, mounted or not'
         'set:say who sees a volume, how others may mount it, and how far it grows by itself'
         'trim:give the space of deleted files back to the pool, of a mounted volume or of all of yours'
-        'keep:keep a volume for a time, whatever the policy says'
+        'keep:keep volumes for a time, whatever the policy says'
         'refresh:put a new snapshot of its origin in a snapshot'\''s place, at the same mount points'
         'delete:move volumes to the trash'
-        'undelete:bring a volume back from the trash'
-        'purge:destroy a volume of the trash for ever'
+        'undelete:bring volumes back from the trash'
+        'purge:destroy volumes of the trash for ever'
     )
     if ((CURRENT == 2)); then
         _describe -t commands command commands
@@ -57,15 +57,17 @@ _lls() {
     create)
         _arguments \
             '--size[how big - 500M, 100G, 2T (powers of 1024)]:SIZE:' \
-            '--fs[its file system (ext4)]:TYPE:(ext4 xfs)' \
+            '--fs[its file system (what default_fs in lls.toml says, ext4 if nothing)]:TYPE:(ext4 xfs)' \
             '--pool[the pool to take it from]:POOL:' \
             '--visible[let other containers see it, and snapshot it]' \
+            '--hidden[let no other container see it]' \
             '--mount[mount it at this directory, too]:PATH:_files' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' '*: :' ;;
     snapshot)
         _arguments \
             '--visible[let other containers see it, and snapshot it]' \
+            '--hidden[let no other container see it]' \
             '--mount[mount it at this directory, too]:PATH:_files' \
             '--ro[make it read-only for ever, itself included]' \
             '--json[answer in JSON; errors too, on standard error]' \
@@ -110,7 +112,7 @@ _lls() {
             '--for[such as 12h or 7d; never - without an end; 0 - no longer]:TIME:' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_volumes' '*: :' ;;
+            '*:NAME:_lls_volumes' ;;
     refresh)
         _arguments \
             '--yes[do not ask]' \
@@ -124,16 +126,16 @@ _lls() {
             '*:NAME:_lls_volumes' ;;
     undelete)
         _arguments \
-            '--as[under another name]:NEW:' \
+            '--as[under another name; for one volume only]:NEW:' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_volumes' '*: :' ;;
+            '*:NAME:_lls_volumes' ;;
     purge)
         _arguments \
             '--yes[do not ask]' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' \
-            '1:NAME:_lls_volumes' '*: :' ;;
+            '*:NAME:_lls_volumes' ;;
     esac
 }
 

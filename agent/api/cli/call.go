@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"lls/agent/api"
@@ -18,7 +19,6 @@ import (
 type Call struct {
 	Env
 	Operands []string
-	Args     []string // what stood after the command's name, as it was typed
 
 	program  *Program
 	command  *Command
@@ -166,7 +166,7 @@ func (c *Call) Report(err error) int {
 	if c.json {
 		text, err := encode(struct {
 			Error *api.Error `json:"error"`
-		}{&api.Error{Code: e.Code, Message: e.Message, Hint: hint, Holders: e.Holders, Problems: e.Problems}}, "")
+		}{&api.Error{Code: e.Code, Message: e.Message, Hint: hint, Holders: e.Holders, Problems: e.Problems, RetryAfter: e.RetryAfter}}, "")
 		if err == nil {
 			_, _ = io.WriteString(c.Stderr, text)
 		}
@@ -190,13 +190,27 @@ func (c *Call) hint(e *api.Error) string {
 	if hint == "" || hint == e.Code.Hint() {
 		hint = e.Code.Hint()
 		if e.Code == api.Malformed && c.command.Name != "" {
-			return "see: " + c.Hint(c.command.Name, "--help")
+			return "see: " + c.Hint(append(strings.Fields(c.command.Name), "--help")...)
 		}
 		if name := c.Operand(0); name != "" && !isPath(name) {
 			hint = strings.ReplaceAll(hint, "NAME", Quote(name))
 		}
 	}
-	return strings.Replace(hint, ": lls ", ": "+c.program.Name+" ", 1)
+	return c.program.own(hint)
+}
+
+// typed is where a hint may have a line to type: "lls" as a word, with the word after it.
+var typed = regexp.MustCompile(`(^|[ (])lls ([a-z]+)`)
+
+// own has the lines to type that a hint holds begin with p's name: the agent writes them for the client in a container.
+func (p *Program) own(hint string) string {
+	return typed.ReplaceAllStringFunc(hint, func(found string) string {
+		before, verb, _ := strings.Cut(found, "lls ")
+		if p.command(verb) == nil {
+			return found
+		}
+		return before + p.Name + " " + verb
+	})
 }
 
 // Holders are lines that say who has something open.

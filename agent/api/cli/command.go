@@ -3,7 +3,11 @@
 // errors and progress look. It uses the standard library and the words of [lls/agent/api] only.
 package cli
 
-import "context"
+import (
+	"context"
+	"slices"
+	"strings"
+)
 
 // Program is a command line: a name and its commands.
 type Program struct {
@@ -18,7 +22,7 @@ type Program struct {
 
 // Command is one verb of a program. Every command also takes --json and --help.
 type Command struct {
-	Name     string
+	Name     string // one word, or two: those with the first in common are a group
 	Operands string // as in the usage line: "SOURCE [NAME]"
 	Short    string // what it does, in one line
 	Flags    []Flag
@@ -64,6 +68,34 @@ func (c *Command) flag(name string) (Flag, bool) {
 		}
 	}
 	return Flag{}, false
+}
+
+// find gives the command that args begin with, and the rest of them. Flags may stand before a name's second word.
+func (p *Program) find(args []string) (*Command, []string) {
+	if c := p.command(args[0]); c != nil {
+		return c, args[1:]
+	}
+	for i, arg := range args[1:] {
+		if strings.HasPrefix(arg, "-") {
+			continue
+		}
+		if c := p.command(args[0] + " " + arg); c != nil {
+			return c, slices.Concat(args[1:1+i], args[2+i:])
+		}
+		break
+	}
+	return nil, nil
+}
+
+// group gives the commands of two words whose first is word.
+func (p *Program) group(word string) []*Command {
+	var all []*Command
+	for i := range p.Commands {
+		if strings.HasPrefix(p.Commands[i].Name, word+" ") {
+			all = append(all, &p.Commands[i])
+		}
+	}
+	return all
 }
 
 func (p *Program) command(name string) *Command {

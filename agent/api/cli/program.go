@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -89,23 +90,47 @@ func (p *Program) dispatch(ctx context.Context, call *Call, args []string) int {
 		}
 	}
 	if len(args) > 1 && args[0] == "help" {
-		before, args = append(before, "--help"), args[1:2]
+		before, args = append(before, "--help"), args[1:]
 	}
 	if len(args) == 0 || args[0] == "help" {
 		call.out.print(p.usage())
 		return exitOK
 	}
-	c := p.command(args[0])
+	c, rest := p.find(args)
 	if c == nil {
-		return call.Report(p.unknown(args[0]))
+		return p.astray(call, before, args)
 	}
 	call.command = c
-	if len(args) == 1 && len(before) == 0 && c.Min > 0 {
+	if len(rest) == 0 && len(before) == 0 && c.Min > 0 {
 		_, _ = io.WriteString(call.Stderr, c.usage(p.Name))
 		return exitUsage
 	}
-	call.Args = args[1:]
-	return p.start(ctx, call, append(before, args[1:]...))
+	return p.start(ctx, call, append(before, rest...))
+}
+
+// astray answers args that name no command: the first word of some may ask for help, or go without a second.
+func (p *Program) astray(call *Call, before, args []string) int {
+	var usages []string
+	for _, c := range p.group(args[0]) {
+		usages = append(usages, c.usage(p.Name))
+	}
+	help := func(arg string) bool { return arg == "--help" || arg == "-h" }
+	switch text := strings.Join(usages, "\n"); {
+	case text == "":
+		return call.Report(p.unknown(args[0]))
+	case slices.ContainsFunc(before, help) || slices.ContainsFunc(args, help):
+		call.out.print(text)
+		return exitOK
+	case len(args) == 1 && len(before) == 0:
+		_, _ = io.WriteString(call.Stderr, text)
+		return exitUsage
+	}
+	for _, arg := range args[1:] {
+		if !strings.HasPrefix(arg, "-") {
+			return call.Report(p.unknown(args[0] + " " + arg))
+		}
+	}
+	return call.Report(api.Errorf(api.Malformed, "%s alone is no command", args[0]).WithHint("see: %s %s --help", p.Name, args[0]))
 }
 
 // start parses the command's args and runs it.
@@ -140,8 +165,14 @@ func (p *Program) unknown(name string) error {
 	var names []string
 	for i := range p.Commands {
 		names = append(names, p.Commands[i].Name)
+		if first, _, two := strings.Cut(p.Commands[i].Name, " "); two && !strings.Contains(name, " ") {
+			names = append(names, first)
+		}
 	}
 	err := api.Errorf(api.Malformed, "unknown command %q", name).WithHint("see: %s --help", p.Name)
+	if word, _, _ := strings.Cut(name, " "); p.group(word) != nil {
+		err = err.WithHint("see: %s %s --help", p.Name, word)
+	}
 	if near := nearest(strings.ToLower(name), names); near != "" {
 		return err.WithHint("did you mean: %s %s", p.Name, near)
 	}

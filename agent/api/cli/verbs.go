@@ -42,27 +42,32 @@ func pick[T any](side Side, container, host T) T {
 	return container
 }
 
-// ownership are the flags that say whose a new volume is and who sees it: a container's is hidden unless told
-// otherwise, the host's visible.
+// ownership are the flags that say whose a new volume is and who sees it: the host's is visible unless told otherwise, and a container's
+// what lls.toml says.
 func ownership(side Side) []Flag {
 	return pick(side,
 		[]Flag{
 			{Name: "visible", Help: "let other containers see it, and snapshot it"},
+			{Name: "hidden", Help: "let no other container see it"},
 			{Name: "mount", Value: "PATH", Help: "mount it at this directory, too"},
 		},
 		[]Flag{
 			{Name: "owner", Value: "CONTAINER", Help: "make it this container's instead of the host's"},
+			{Name: "visible", Help: "let every container see it, and snapshot it"},
 			{Name: "hidden", Help: "let no other container see it"},
 		})
 }
 
 // visibility is what was said about it, if anything.
-func (c *Call) visibility() *bool {
-	yes := c.Has("visible")
-	if !yes && !c.Has("hidden") {
-		return nil
+func (c *Call) visibility() (*bool, error) {
+	yes, no := c.Has("visible"), c.Has("hidden")
+	switch {
+	case yes && no:
+		return nil, api.Errorf(api.Malformed, "cannot %s %s: --visible and --hidden are opposites", c.command.Name, c.Operand(0)).WithHint("give one of them")
+	case !yes && !no:
+		return nil, nil
 	}
-	return &yes
+	return &yes, nil
 }
 
 // mountPath is the absolute path of --mount, or nothing.
@@ -76,7 +81,7 @@ func (c *Call) mountPath() (string, error) {
 func create(side Side) Command {
 	flags := []Flag{
 		{Name: "size", Value: "SIZE", Help: "how big: 500M, 100G, 2T (powers of 1024)", Needed: true},
-		{Name: "fs", Value: "TYPE", Values: []string{"ext4", "xfs"}, Help: "its file system (ext4)"},
+		{Name: "fs", Value: "TYPE", Values: []string{"ext4", "xfs"}, Help: "its file system (what default_fs in lls.toml says, ext4 if nothing)"},
 		{Name: "pool", Value: "POOL", Help: "the pool to take it from"},
 	}
 	return Command{
@@ -96,10 +101,14 @@ func create(side Side) Command {
 			if err != nil {
 				return err
 			}
+			visible, err := c.visibility()
+			if err != nil {
+				return err
+			}
 			var v api.Volume
 			if err := c.Post(ctx, api.PathCreate, api.CreateRequest{
 				Name: c.Operand(0), Size: c.Flag("size"), FS: c.Flag("fs"), Pool: c.Flag("pool"),
-				Visible: c.visibility(), Mount: path, Owner: c.Flag("owner"),
+				Visible: visible, Mount: path, Owner: c.Flag("owner"),
 			}, &v); err != nil {
 				return err
 			}
@@ -131,9 +140,13 @@ func snapshot(side Side) Command {
 			if err != nil {
 				return err
 			}
+			visible, err := c.visibility()
+			if err != nil {
+				return err
+			}
 			var v api.Volume
 			if err := c.Post(ctx, api.PathSnapshot, api.SnapshotRequest{
-				Source: c.Operand(0), Name: c.Operand(1), Visible: c.visibility(), Mount: path,
+				Source: c.Operand(0), Name: c.Operand(1), Visible: visible, Mount: path,
 				ReadOnly: c.Has("ro"), Owner: c.Flag("owner"),
 			}, &v); err != nil {
 				return err
@@ -233,92 +246,90 @@ func remove() Command {
 			{"delete mine old other", "goes on after a failure"},
 		},
 		Run: func(ctx context.Context, c *Call) error {
-			done := []api.Volume{}
-			var first error
-			for _, name := range c.Operands {
-				var v api.Volume
-				one := *c
-				one.Operands = []string{name}
-				if err := one.Post(ctx, api.PathDelete, api.NameRequest{Name: name}, &v); err != nil {
-					one.Report(err)
-					if first == nil {
-						first = reported{err}
-					}
-					if ctx.Err() != nil || api.AsError(err).Code == api.Unreachable {
-						break // the rest would fare no better
-					}
-					continue
+			return c.each(ctx, true, func(c *Call, name string) (v api.Volume, lines []string, err error) {
+				if err := c.Post(ctx, api.PathDelete, api.NameRequest{Name: name}, &v); err != nil {
+					return v, nil, err
 				}
-				done = append(done, v)
-				if !c.json {
-					line := v.Name + " is in the trash"
-					if v.Expires != nil {
-						line += " until " + date(*v.Expires, c.Now())
-					}
-					lines := []string{line + "; to have it back: " + c.Hint("undelete", v.Name)}
-					if others := usedBy(v); others != "" {
-						lines = append(lines, "  used by "+others+", where it stays mounted until it is unmounted there")
-					}
-					_ = c.Show(nil, append(lines, Holders(v.Holders)...)...)
+				line := v.Name + " is in the trash"
+				if v.Expires != nil {
+					line += " until " + date(*v.Expires, c.Now())
 				}
-			}
-			if c.json {
-				if err := c.Show(done); err != nil {
-					return err
+				lines = []string{line + "; to have it back: " + c.Hint("undelete", v.Name)}
+				if others := usedBy(v); others != "" {
+					lines = append(lines, "  used by "+others+", where it stays mounted until it is unmounted there")
 				}
-			}
-			return first
+				return v, append(lines, Holders(v.Holders)...), nil
+			})
 		},
 	}
 }
 
 func undelete() Command {
 	return Command{
-		Name: "undelete", Operands: "NAME", Min: 1, Max: 1,
-		Short: "bring a volume back from the trash",
-		Flags: []Flag{{Name: "as", Value: "NEW", Help: "under another name"}},
+		Name: "undelete", Operands: "NAME ...", Min: 1, Max: -1,
+		Short: "bring volumes back from the trash",
+		Flags: []Flag{{Name: "as", Value: "NEW", Help: "under another name; for one volume only"}},
 		Examples: []Example{
 			{"undelete mine", "under its old name; list --all shows the trash"},
 			{"undelete mine --as mine-old", "where the old name is taken"},
+			{"undelete mine.k3f9ab2", "NAME.ID: of several of that name this one"},
 		},
 		Run: func(ctx context.Context, c *Call) error {
-			var v api.Volume
-			if err := c.Post(ctx, api.PathUndelete, api.UndeleteRequest{Name: c.Operand(0), As: c.Flag("as")}, &v); err != nil {
-				return err
+			if c.Has("as") && len(c.Operands) > 1 {
+				return api.Errorf(api.Malformed, "cannot undelete: --as gives one volume a name, not %d", len(c.Operands)).
+					WithHint("one after the other: %s", c.Hint("undelete", c.Operand(0), "--as", c.Flag("as")))
 			}
-			return c.Show(v, v.Name+" is back")
+			return c.each(ctx, false, func(c *Call, name string) (v api.Volume, lines []string, err error) {
+				err = c.Post(ctx, api.PathUndelete, api.UndeleteRequest{Name: name, As: c.Flag("as")}, &v)
+				return v, []string{v.Name + " is back"}, err
+			})
 		},
 	}
 }
 
 func purge() Command {
 	return Command{
-		Name: "purge", Operands: "NAME", Min: 1, Max: 1,
-		Short:    "destroy a volume of the trash for ever",
-		Flags:    []Flag{{Name: "yes", Help: "do not ask"}},
-		Examples: []Example{{"purge mine", "asks first"}, {"purge mine --yes", "does not"}},
+		Name: "purge", Operands: "NAME ...", Min: 1, Max: -1,
+		Short: "destroy volumes of the trash for ever",
+		Flags: []Flag{{Name: "yes", Help: "do not ask"}},
+		Examples: []Example{
+			{"purge mine", "asks first; what is not in the trash stays as it is"},
+			{"purge mine --yes", "does not ask"},
+			{"purge mine.k3f9ab2 --yes", "NAME.ID: of several of that name this one"},
+		},
 		Run: func(ctx context.Context, c *Call) error {
-			name := c.Operand(0)
 			if !c.Has("yes") {
-				said, err := c.Confirm(ctx, "Destroy "+name+" and all that is in it, for ever?")
-				switch {
-				case err != nil:
+				if err := c.mayPurge(ctx); err != nil {
 					return err
-				case said == Nobody:
-					return api.Errorf(api.Malformed, "cannot purge %s: nobody is there to confirm it", name).
-						WithHint("if you mean it: %s", c.Hint("purge", name, "--yes"))
-				case said == No:
-					return api.Errorf(api.Failed, "cannot purge %s: you did not say yes", name).
-						WithHint("it is where it was: %s", c.Hint("list", "--all"))
 				}
 			}
-			var v api.Volume
-			if err := c.Post(ctx, api.PathPurge, api.NameRequest{Name: name}, &v); err != nil {
-				return err
-			}
-			return c.Show(v, name+" is gone for ever")
+			return c.each(ctx, false, func(c *Call, name string) (v api.Volume, lines []string, err error) {
+				err = c.Post(ctx, api.PathPurge, api.NameRequest{Name: name}, &v)
+				return v, []string{name + " is gone for ever"}, err
+			})
 		},
 	}
+}
+
+// mayPurge asks the person at the terminal, once for all that were named.
+func (c *Call) mayPurge(ctx context.Context) error {
+	names := strings.Join(c.Operands, ", ")
+	question := "Destroy the volume " + names + ", which is in the trash, for ever?"
+	if len(c.Operands) > 1 {
+		question = "Destroy the volumes " + names + ", which are in the trash, for ever?"
+	}
+	said, err := c.Confirm(ctx, question)
+	switch {
+	case err != nil:
+		return err
+	case said == Nobody:
+		return api.Errorf(api.Malformed, "cannot purge %s: nobody is there to confirm it", names).
+			WithHint("if you mean it: %s", c.Hint(append(append([]string{"purge"}, c.Operands...), "--yes")...))
+	case said == No:
+		return api.Errorf(api.Failed, "cannot purge %s: you did not say yes", names).
+			WithHint("nothing was changed: %s", c.Hint("list", "--all"))
+	}
+	return nil
 }
 
 // mountedAt ends a sentence with where v is mounted, if it is.

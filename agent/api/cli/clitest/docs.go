@@ -3,6 +3,7 @@ package clitest
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,8 +25,7 @@ func CheckMan(t *testing.T, file string, p *cli.Program) {
 	commands, _, _ = strings.Cut(commands, "\n.Sh ")
 	parts := map[string]string{}
 	for part := range strings.SplitSeq("\n"+commands, "\n.It Cm ") {
-		name := strings.Fields(part + " .")[0]
-		parts[name] = part
+		parts[commandOf(part)] = part
 	}
 	for i := range p.Commands {
 		c := &p.Commands[i]
@@ -40,7 +40,7 @@ func CheckMan(t *testing.T, file string, p *cli.Program) {
 		}
 		delete(parts, c.Name)
 	}
-	delete(parts, ".Bl") // what stands before the first command
+	delete(parts, "") // what stands before the first command
 	for name := range parts {
 		t.Errorf("%s tells of a command %s, which there is not", file, name)
 	}
@@ -49,6 +49,41 @@ func CheckMan(t *testing.T, file string, p *cli.Program) {
 			t.Errorf("%s does not tell of --%s", file, f)
 		}
 	}
+}
+
+// commandOf is the name that a part of a manual page begins with: one word or two, before the first macro or name of an operand.
+func commandOf(part string) string {
+	line, _, _ := strings.Cut(part, "\n")
+	var name []string
+	for _, word := range strings.Fields(line) {
+		if word[0] < 'a' || word[0] > 'z' {
+			break
+		}
+		name = append(name, word)
+	}
+	return strings.Join(name, " ")
+}
+
+// groups are the first words of commands that have two, each with its second words.
+func groups(p *cli.Program) (words []string, seconds map[string][]string) {
+	seconds = map[string][]string{}
+	for i := range p.Commands {
+		if first, second, two := strings.Cut(p.Commands[i].Name, " "); two {
+			if seconds[first] == nil {
+				words = append(words, first)
+			}
+			seconds[first] = append(seconds[first], second)
+		}
+	}
+	return words, seconds
+}
+
+// word is a command's name as a pattern of a shell's case.
+func word(name string) string {
+	if strings.Contains(name, " ") {
+		return `"` + name + `"`
+	}
+	return name
 }
 
 // volumes is a pipeline that lists the names of volumes. Nothing but plain names comes out of it: bash expands the words
@@ -76,25 +111,30 @@ func Bash(p *cli.Program) string {
 	fn := "_" + strings.ReplaceAll(p.Name, "-", "_")
 	var b strings.Builder
 	b.WriteString(head(p.Name))
+	firsts, seconds := groups(p)
+	joined := "${COMP_WORDS[i]}"
+	if len(firsts) > 0 {
+		joined = "$cmd${cmd:+ }${COMP_WORDS[i]}; [[ $cmd == @(" + strings.Join(firsts, "|") + ") ]] && continue"
+	}
 	fmt.Fprintf(&b, `%s() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd= i words=
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
-        if [[ ${COMP_WORDS[i]} != -* ]]; then cmd=${COMP_WORDS[i]}; break; fi
+        if [[ ${COMP_WORDS[i]} != -* ]]; then cmd=%s; break; fi
     done
     case $cmd:$prev in
-`, fn)
+`, fn, joined)
 	for i := range p.Commands {
 		c := &p.Commands[i]
 		for _, f := range c.Flags {
 			switch {
 			case f.Value == "":
 			case len(f.Values) > 0:
-				fmt.Fprintf(&b, "    %s:--%s) COMPREPLY=($(compgen -W %q -- \"$cur\")); return ;;\n", c.Name, f.Name, strings.Join(f.Values, " "))
+				fmt.Fprintf(&b, "    %s:--%s) COMPREPLY=($(compgen -W %q -- \"$cur\")); return ;;\n", word(c.Name), f.Name, strings.Join(f.Values, " "))
 			case isFile(f):
-				fmt.Fprintf(&b, "    %s:--%s) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n", c.Name, f.Name)
+				fmt.Fprintf(&b, "    %s:--%s) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n", word(c.Name), f.Name)
 			default:
-				fmt.Fprintf(&b, "    %s:--%s) return ;;\n", c.Name, f.Name)
+				fmt.Fprintf(&b, "    %s:--%s) return ;;\n", word(c.Name), f.Name)
 			}
 		}
 	}
@@ -102,15 +142,20 @@ func Bash(p *cli.Program) string {
 	var names, onVolumes []string
 	for i := range p.Commands {
 		c := &p.Commands[i]
-		names = append(names, c.Name)
+		if first, _, _ := strings.Cut(c.Name, " "); !slices.Contains(names, first) {
+			names = append(names, first)
+		}
 		if takesName(c) {
-			onVolumes = append(onVolumes, c.Name)
+			onVolumes = append(onVolumes, word(c.Name))
 		}
 		var flags []string
 		for _, f := range c.AllFlags() {
 			flags = append(flags, "--"+f.Name)
 		}
-		fmt.Fprintf(&b, "    %s) words=%q ;;\n", c.Name, strings.Join(flags, " "))
+		fmt.Fprintf(&b, "    %s) words=%q ;;\n", word(c.Name), strings.Join(flags, " "))
+	}
+	for _, first := range firsts {
+		fmt.Fprintf(&b, "    %s) words=%q ;;\n", first, strings.Join(seconds[first], " "))
 	}
 	fmt.Fprintf(&b, "    \"\") words=%q ;;\n    esac\n", strings.Join(append(names, "help", "--help", "--version"), " "))
 	fmt.Fprintf(&b, "    if [[ $cur != -* ]]; then\n        case $cmd in\n        %s)\n            words=$(%s) ;;\n        esac\n    fi\n",
@@ -128,14 +173,38 @@ func Zsh(p *cli.Program) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "#compdef %s\n%s\n%s_volumes() {\n    local -a names\n    names=(${(f)\"$(%s)\"})\n    compadd -a names\n}\n\n", p.Name, head(p.Name), fn, volumes(p.Name))
 	fmt.Fprintf(&b, "%s() {\n    local -a commands\n    commands=(\n", fn)
-	for i := range p.Commands {
-		fmt.Fprintf(&b, "        '%s:%s'\n", p.Commands[i].Name, safe(p.Commands[i].Short))
+	firsts, _ := groups(p)
+	describe := func(indent, first string) {
+		for i := range p.Commands {
+			name, second, two := strings.Cut(p.Commands[i].Name, " ")
+			switch {
+			case first == "" && !two:
+				fmt.Fprintf(&b, "%s'%s:%s'\n", indent, name, safe(p.Commands[i].Short))
+			case name == first && two:
+				fmt.Fprintf(&b, "%s'%s:%s'\n", indent, second, safe(p.Commands[i].Short))
+			}
+		}
+	}
+	describe("        ", "")
+	for _, first := range firsts {
+		fmt.Fprintf(&b, "        %s\n", first)
 	}
 	b.WriteString("    )\n    if ((CURRENT == 2)); then\n        _describe -t commands command commands\n        return\n    fi\n")
-	b.WriteString("    local cmd=$words[2]\n    shift words\n    ((CURRENT--))\n    case $cmd in\n")
+	b.WriteString("    local cmd=$words[2]\n    shift words\n    ((CURRENT--))\n")
+	if len(firsts) > 0 {
+		fmt.Fprintf(&b, "    if [[ $cmd == (%s) ]]; then\n        if ((CURRENT == 2)); then\n            case $cmd in\n", strings.Join(firsts, "|"))
+		for _, first := range firsts {
+			fmt.Fprintf(&b, "            %s) commands=(\n", first)
+			describe("                ", first)
+			b.WriteString("            ) ;;\n")
+		}
+		b.WriteString("            esac\n            _describe -t commands command commands\n            return\n        fi\n" +
+			"        cmd=\"$cmd $words[2]\"\n        shift words\n        ((CURRENT--))\n    fi\n")
+	}
+	b.WriteString("    case $cmd in\n")
 	for i := range p.Commands {
 		c := &p.Commands[i]
-		fmt.Fprintf(&b, "    %s)\n        _arguments", c.Name)
+		fmt.Fprintf(&b, "    %s)\n        _arguments", word(c.Name))
 		for _, f := range c.AllFlags() {
 			fmt.Fprintf(&b, " \\\n            '--%s[%s]", f.Name, safe(f.Help))
 			switch {
