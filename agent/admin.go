@@ -41,11 +41,7 @@ func (c *call) status(ctx context.Context) (api.Status, error) {
 	for _, err := range slices.Concat(v.Missing, v.Catalog.Odd) {
 		out.Problems = append(out.Problems, err.Error())
 	}
-	for _, g := range a.guests.list() {
-		if s := g.status(); s != "ok" {
-			out.Problems = append(out.Problems, fmt.Sprintf("container %s: %s", g.Owner.Name, s))
-		}
-	}
+	out.Problems = append(out.Problems, a.guests.problems()...)
 	out.Problems = append(out.Problems, a.configProblems()...)
 	if len(c.config.Pools) == 0 {
 		out.Problems = append(out.Problems, "there is no pool yet: lls-agent init makes one")
@@ -112,8 +108,11 @@ func (c *call) containersIn(v *View, places *whereabouts) ([]api.Container, erro
 	for _, k := range all {
 		one := api.Container{Name: k.Owner.Name, LXCPath: k.Dir, Token: k.Owner.Token, State: "stopped", LLS: "-"}
 		if g := a.guests.get(k.Key()); g != nil {
-			one.State, one.PID, one.Privileged, one.LLS = "running", g.box.PID, !g.box.Mapped, g.status()
+			privileged := !g.box.Mapped
+			one.State, one.PID, one.Privileged, one.LLS = "running", g.box.PID, &privileged, g.status()
 			one.Mounts, one.Fstab = countMounts(v, places, g), g.fstab()
+		} else if u, ok := a.guests.whyNot(k.Key()); ok {
+			one.State, one.PID, one.LLS = "running", u.pid, u.why.Error()
 		}
 		out = append(out, one)
 	}

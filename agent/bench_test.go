@@ -183,7 +183,10 @@ func (noKeeper) Kept() (map[string][]*os.File, error) { return nil, nil }
 func (noKeeper) Keep(string, *os.File) error          { return nil }
 func (noKeeper) Forget(string) error                  { return nil }
 
-type fakeContainers struct{ all []container.Container }
+type fakeContainers struct {
+	all   []container.Container
+	inits map[string]int // of those that run, by name
+}
 
 func (f fakeContainers) List([]container.Path) ([]container.Container, error) { return f.all, nil }
 func (f fakeContainers) Find(_ []container.Path, _, base string) (container.Container, error) {
@@ -194,7 +197,10 @@ func (f fakeContainers) Find(_ []container.Path, _, base string) (container.Cont
 	}
 	return container.Container{}, container.ErrNone
 }
-func (f fakeContainers) Init(context.Context, container.Container) (int, error) {
+func (f fakeContainers) Init(_ context.Context, c container.Container) (int, error) {
+	if pid := f.inits[c.Base]; pid != 0 {
+		return pid, nil
+	}
 	return 0, container.ErrNotRunning
 }
 func (f fakeContainers) SetDevice(context.Context, container.Container, bool, string) error {
@@ -278,7 +284,7 @@ func newBench(t *testing.T) *bench {
 	c1 := container.Container{Dir: "/var/lib/lxc", Base: "c1", Owner: catalog.Owner{Name: "c1", Token: "t1"}}
 	c2 := container.Container{Dir: "/var/lib/lxc", Base: "c2", Owner: catalog.Owner{Name: "c2", Token: "t2"}}
 	b.agent, err = New(Options{Config: b.config, Trees: "/nonexistent", Version: "test", History: dir + "/history.json", SelfPID: os.Getpid(), Log: slog.New(slog.DiscardHandler), Now: time.Now},
-		Parts{LVM: b.lvm, Mounts: b.mounts, Devices: b.dev, Containers: fakeContainers{[]container.Container{c1, c2}}, Loops: noLoops{}, Bus: &b.bus, Mailer: &b.mail, Keeper: noKeeper{}, Meter: b.meter, Trimmer: b.trims})
+		Parts{LVM: b.lvm, Mounts: b.mounts, Devices: b.dev, Containers: fakeContainers{all: []container.Container{c1, c2}}, Loops: noLoops{}, Bus: &b.bus, Mailer: &b.mail, Keeper: noKeeper{}, Meter: b.meter, Trimmer: b.trims})
 	if err != nil {
 		t.Fatal(err)
 	}

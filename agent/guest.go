@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+
 	"lls/agent/api"
 	"lls/agent/catalog"
 	"lls/agent/container"
@@ -117,6 +118,7 @@ func (a *Agent) serve(ctx context.Context, c container.Container, pid int) (err 
 		a.drop(old, false)
 	}
 	g, err := a.newGuest(c, pid)
+	a.guests.note(c, pid, err)
 	if err != nil {
 		return fmt.Errorf("cannot serve container %s: %w", c.Owner.Name, err)
 	}
@@ -125,6 +127,7 @@ func (a *Agent) serve(ctx context.Context, c container.Container, pid int) (err 
 	a.guests.mu.Unlock()
 	if err := a.pids.add(int(g.box.PIDFD.Fd()), func() { a.work.Go(func() { a.ended(g) }) }); err != nil {
 		a.drop(g, false)
+		a.guests.note(c, pid, err)
 		return fmt.Errorf("cannot serve container %s: %w", c.Owner.Name, err)
 	}
 	return a.inject(ctx, g)
@@ -339,6 +342,7 @@ func (a *Agent) adoptOne(ctx context.Context, c container.Container) {
 	defer cancel()
 	pid, err := a.containers.Init(ask, c)
 	if errors.Is(err, container.ErrNotRunning) {
+		a.guests.note(c, 0, nil)
 		a.clear(ctx, c)
 		if a.guests.get(c.Key()) == nil {
 			a.letGo(func(key string) bool { return key == c.Key() })

@@ -2,9 +2,17 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"lls/agent/catalog"
+	"lls/agent/container"
+	"lls/agent/mount"
 )
 
 // guests are the running containers, by their key.
@@ -14,11 +22,19 @@ type guests struct {
 	// starting serialises the start of one container: the hook and the reconciliation may both see it.
 	starting map[string]chan struct{}
 	// hooks counts the start-host hooks that are being answered, during which liblxc must not be asked.
-	hooks map[string]int
+	hooks    map[string]int
+	unserved map[string]unserved // running containers that are not among all
+}
+
+// unserved is why a running container is not served.
+type unserved struct {
+	owner catalog.Owner
+	pid   int // of its init
+	why   error
 }
 
 func newGuests() *guests {
-	return &guests{all: map[string]*guest{}, starting: map[string]chan struct{}{}, hooks: map[string]int{}}
+	return &guests{all: map[string]*guest{}, starting: map[string]chan struct{}{}, hooks: map[string]int{}, unserved: map[string]unserved{}}
 }
 
 // hook notes that a container's hook is being answered, until the result is called.
@@ -39,6 +55,45 @@ func (gs *guests) inHook(key string) bool {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	return gs.hooks[key] > 0
+}
+
+// note keeps why a running container is not served; nil forgets it.
+func (gs *guests) note(c container.Container, pid int, why error) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	if why == nil {
+		delete(gs.unserved, c.Key())
+		return
+	}
+	gs.unserved[c.Key()] = unserved{c.Owner, pid, why}
+}
+
+// problems are what keeps containers from being served, or from having /lls, each with its container. Who shares the mounts of the host
+// has chosen so.
+func (gs *guests) problems() []string {
+	var all []string
+	for _, g := range gs.list() {
+		if s := g.status(); s != "ok" {
+			all = append(all, fmt.Sprintf("container %s: %s", g.Owner.Name, s))
+		}
+	}
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	for _, u := range gs.unserved {
+		if !errors.Is(u.why, mount.ErrHostMounts) {
+			all = append(all, fmt.Sprintf("container %s: %v", u.owner.Name, u.why))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// whyNot says why a container is not served that runs still.
+func (gs *guests) whyNot(key string) (unserved, bool) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	u, ok := gs.unserved[key]
+	return u, ok && unix.Kill(u.pid, 0) == nil
 }
 
 // list is every guest, sorted by owner.

@@ -135,7 +135,7 @@ func newMonth(t *testing.T, seed uint64) *month {
 func (m *month) restart() {
 	dev := &monthDevices{m: m}
 	mounts := &monthMounts{m: m}
-	a, err := New(m.opts, Parts{LVM: m.lvm, Mounts: mounts, Devices: dev, Containers: fakeContainers{m.containers}, Loops: noLoops{}, Bus: &fakeBus{}, Mailer: &fakeMail{}, Keeper: noKeeper{}, Meter: &fakeMeter{}, Trimmer: &fakeTrimmer{}})
+	a, err := New(m.opts, Parts{LVM: m.lvm, Mounts: mounts, Devices: dev, Containers: fakeContainers{all: m.containers}, Loops: noLoops{}, Bus: &fakeBus{}, Mailer: &fakeMail{}, Keeper: noKeeper{}, Meter: &fakeMeter{}, Trimmer: &fakeTrimmer{}})
 	if err == nil {
 		err = a.Reload(m.Context())
 	}

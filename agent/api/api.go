@@ -96,7 +96,7 @@ type Volume struct {
 	FreesAt    *time.Time `json:"frees_at,omitempty"` // when that was so
 	Visibility string     `json:"visibility"`
 	Access     string     `json:"access"`
-	State      string     `json:"state"`
+	State      string     `json:"state"` // or "new" while it is made in several steps
 	ReadOnly   bool       `json:"read_only,omitempty"` // the logical volume itself
 	Created    time.Time  `json:"created"`
 	Deleted    *time.Time `json:"deleted,omitempty"`
@@ -365,8 +365,8 @@ type Container struct {
 	Token      string `json:"token"`
 	State      string `json:"state"` // running or stopped
 	PID        int    `json:"pid,omitempty"`
-	Privileged bool   `json:"privileged"`
-	LLS        string `json:"lls"` // "ok", or why /lls does not work in it
+	Privileged *bool  `json:"privileged,omitempty"` // known while LLS serves it
+	LLS        string `json:"lls"`                  // "ok", or why LLS does not work in it; "-" while it is stopped
 	Mounts     int    `json:"mounts"`
 	// Fstab is what became of its fstab when that was last replayed.
 	Fstab []Replayed `json:"fstab,omitempty"`

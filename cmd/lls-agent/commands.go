@@ -154,9 +154,13 @@ func containers(ctx context.Context, c *cli.Call) error {
 	}
 	t := cli.Table{Head: []string{"NAME", "STATE", ">PID", "KIND", ">MOUNTS", "LLS", "LXCPATH"}}
 	for _, ct := range all {
-		kind, pid := "unprivileged", ""
-		if ct.Privileged {
+		kind, pid := "", ""
+		switch {
+		case ct.Privileged == nil:
+		case *ct.Privileged:
 			kind = "privileged"
+		default:
+			kind = "unprivileged"
 		}
 		if ct.PID != 0 {
 			pid = strconv.Itoa(ct.PID)

@@ -46,13 +46,15 @@ func answers() map[string]clitest.Answer {
 			Mail: &api.MailStatus{To: []string{"root"}, Queued: 2, Oldest: &created, LastError: "cannot send mail: connection refused"},
 		}},
 		"GET /containers": {Result: []api.Container{
-			{Name: "web1", LXCPath: "/var/lib/lxc", Token: "t1", State: "running", PID: 812, LLS: "ok", Mounts: 1, Fstab: []api.Replayed{
+			{Name: "web1", LXCPath: "/var/lib/lxc", Token: "t1", State: "running", PID: 812, Privileged: new(false), LLS: "ok", Mounts: 1, Fstab: []api.Replayed{
 				{Line: 3, Volume: "mine", Path: "/data", Mounted: true, Warning: "line 3: systemd in the container may wait; better: lls:mine /data lls noauto,x-lls.auto 0 0"},
 				{Line: 4, Volume: "no", Path: "/mnt", Problem: "cannot mount no: there is no such volume"},
 				{Line: 5, Volume: "mine", Path: "/srv", Mounted: true},
 				{Problem: "cannot read /etc/fstab: it is no regular file, too long, or does not answer"},
 			}},
-			{Name: "db", LXCPath: "/srv/lxc", Token: "t2", State: "stopped", Privileged: true, LLS: "not running"},
+			{Name: "db", LXCPath: "/srv/lxc", Token: "t2", State: "stopped", LLS: "-"},
+			{Name: "ci", LXCPath: "/var/lib/lxc", Token: "t3", State: "running", PID: 900, Privileged: new(true), LLS: "cannot make /lls: it is a link"},
+			{Name: "host-like", LXCPath: "/var/lib/lxc", Token: "t4", State: "running", PID: 901, LLS: "the container shares the mounts of the host"},
 		}},
 		"POST /create":    {Result: dataset},
 		"POST /snapshot":  {Result: volume},
@@ -85,7 +87,7 @@ func TestHelp(t *testing.T) {
 
 func TestCommands(t *testing.T) {
 	got := clitest.Terminal{}.Transcript(program(), clitest.Serve(t, answers()), words(
-		"status", "containers", "list", "info web1/mine", "usage", "usage web1", "reload", "reload --json", "status --json", "mail test", "mail", "mail x",
+		"status", "containers", "containers --json", "list", "info web1/mine", "usage", "usage web1", "reload", "reload --json", "status --json", "mail test", "mail", "mail x",
 		"create genomes --size 100G", "create x --size 1G --owner web1 --hidden", "snapshot genomes mine --owner web1",
 		"mount genomes mnt", "mount web1/mine /data/ --container web1", "mount web1/mine data --container web1",
 		"umount /data --container web1", "umount genomes", "delete web1/mine", "delete busy", "refresh web1/mine --yes", "give web1 web2", "give no web1", "give web1",

@@ -71,7 +71,7 @@ func containerProperties() []property[api.Container] {
 		{"Token", "s", "Tells it from others that have or had its name.", func(c api.Container) any { return c.Token }},
 		{"State", "s", "running or stopped.", func(c api.Container) any { return c.State }},
 		{"PID", "x", "Of its init; 0 while it does not run.", func(c api.Container) any { return int64(c.PID) }},
-		{"Privileged", "b", "Whether its root is the host's.", func(c api.Container) any { return c.Privileged }},
+		{"Privileged", "b", "Whether its root is the host's; false while LLS does not serve it.", func(c api.Container) any { return c.Privileged != nil && *c.Privileged }},
 		{"LLS", "s", "ok, or why /lls does not work in it.", func(c api.Container) any { return c.LLS }},
 		{"Mounts", "x", "How many volumes are mounted in it.", func(c api.Container) any { return int64(c.Mounts) }},
 	}
