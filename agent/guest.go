@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-
 	"lls/agent/api"
 	"lls/agent/catalog"
 	"lls/agent/container"

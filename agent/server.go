@@ -5,22 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"lls/agent/api"
 	"lls/agent/catalog"
-	"lls/policy"
 )
 
 // What one socket takes. A container's root can hold these much, and nothing else of the agent.
@@ -115,58 +110,6 @@ func (c *limitConn) Close() error {
 	err := c.UnixConn.Close()
 	c.release()
 	return err
-}
-
-type peerKey struct{}
-
-// peer is who connected, in ids of the host; err says why that is not known.
-type peer struct {
-	unix.Ucred
-	err error
-}
-
-func peerOf(c net.Conn) peer {
-	lc, ok := c.(*limitConn)
-	if !ok {
-		return peer{err: errors.New("not a Unix connection")}
-	}
-	raw, err := lc.SyscallConn()
-	if err != nil {
-		return peer{err: err}
-	}
-	var p peer
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-		if p.err = credErr; credErr == nil {
-			p.Ucred = *cred
-		}
-	}); err != nil {
-		p.err = err
-	}
-	return p
-}
-
-// admit says whether the peer may use this socket: root, or for a guest's a member of a group that lls.toml names.
-func (s *socketServer) admit(p peer, cfg *policy.Config) *api.Error {
-	if p.err != nil {
-		return api.Errorf(api.Failed, "cannot tell who is asking").Because(p.err)
-	}
-	if s.guest == nil {
-		if p.Uid == 0 {
-			return nil
-		}
-		return api.Errorf(api.Denied, "cannot use the sysadmin's socket: only root may").WithHint("become root: sudo lls-agent status")
-	}
-	if p.Uid == s.guest.box.RootUID {
-		return nil
-	}
-	for _, g := range cfg.ClientGroups {
-		if hostID, ok := hostGID(s.guest.box.PID, g); ok && p.Gid == hostID {
-			return nil
-		}
-	}
-	return api.Errorf(api.Denied, "cannot use LLS: only root of this container may").
-		WithHint("become root, or ask the host's sysadmin to add your group to lxc.client_groups in lls.toml")
 }
 
 // handle is the one way in: it finds the endpoint, checks who is asking, and only then runs it.
@@ -373,28 +316,4 @@ func decode(body []byte, in any) *api.Error {
 		return api.Errorf(api.Malformed, "cannot read the request: %v", err)
 	}
 	return nil
-}
-
-// hostGID is the host's id for a group id of the container whose init is pid, by user_namespaces(7).
-func hostGID(pid int, gid uint32) (uint32, bool) {
-	data, err := readSmall(fmt.Sprintf("/proc/%d/gid_map", pid))
-	if err != nil {
-		return 0, false
-	}
-	for line := range strings.Lines(data) {
-		f := strings.Fields(line)
-		if len(f) != 3 {
-			return 0, false
-		}
-		var n [3]uint64
-		for i := range n {
-			if n[i], err = strconv.ParseUint(f[i], 10, 32); err != nil {
-				return 0, false
-			}
-		}
-		if in := uint64(gid); in >= n[0] && in-n[0] < n[2] {
-			return uint32(n[1] + in - n[0]), true
-		}
-	}
-	return 0, false
 }

@@ -96,7 +96,7 @@ type Volume struct {
 	FreesAt    *time.Time `json:"frees_at,omitempty"` // when that was so
 	Visibility string     `json:"visibility"`
 	Access     string     `json:"access"`
-	State      string     `json:"state"` // or "new" while it is made in several steps
+	State      string     `json:"state"`               // or "new" while it is made in several steps
 	ReadOnly   bool       `json:"read_only,omitempty"` // the logical volume itself
 	Created    time.Time  `json:"created"`
 	Deleted    *time.Time `json:"deleted,omitempty"`

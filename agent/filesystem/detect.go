@@ -5,18 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 )
-
-// Detect reads the type from the superblock.
-func Detect(device string) (Type, error) {
-	f, err := os.Open(device)
-	if err != nil {
-		return "", fmt.Errorf("cannot read a superblock: %w", err)
-	}
-	defer f.Close()
-	return detect(f)
-}
 
 // Where the superblocks have their magic numbers, and what these are: byte 0x38
 // of the ext4 superblock, which is at 1024 (fs/ext4/ext4.h), and byte 0 of xfs's,
@@ -27,6 +16,7 @@ const (
 	xfsMagic    = "XFSB"
 )
 
+// detect reads the type from the superblock.
 func detect(r io.ReaderAt) (Type, error) {
 	buf := make([]byte, ext4MagicAt+2)
 	n, err := r.ReadAt(buf, 0)

@@ -73,9 +73,6 @@ func TestDetectForeignData(t *testing.T) {
 			t.Errorf("%s: %v %v", name, got, err)
 		}
 	}
-	if _, err := Detect("/nonexistent"); !errors.Is(err, os.ErrNotExist) {
-		t.Error(err)
-	}
 }
 
 func TestAwaitReturnsAtTheDeadline(t *testing.T) {
@@ -151,7 +148,7 @@ func blocks(t *testing.T, dir string) uint64 {
 	return st.Blocks * uint64(st.Bsize)
 }
 
-func TestMakeDetectMountAndGrow(t *testing.T) {
+func TestMakeIdentifyMountAndGrow(t *testing.T) {
 	for _, kind := range []Type{Ext4, XFS} {
 		for _, mounted := range []bool{false, true} {
 			t.Run(string(kind), func(t *testing.T) {
@@ -161,14 +158,11 @@ func TestMakeDetectMountAndGrow(t *testing.T) {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 				defer cancel()
 				file, device := loop(t, 512<<20)
-				if got, err := Detect(device); !errors.Is(err, ErrNone) {
-					t.Errorf("empty: %v %v", got, err)
-				}
 				if err := Make(ctx, run.New(), device, kind, MakeOptions{Label: "data"}); err != nil {
 					t.Fatal(err)
 				}
-				if got, err := Detect(device); err != nil || got != kind {
-					t.Errorf("made %s: %v %v", kind, got, err)
+				if got, err := Identify(device); err != nil || got.Label != "data" {
+					t.Errorf("made %s: %+v %v", kind, got, err)
 				}
 				dir := t.TempDir()
 				place := func() {

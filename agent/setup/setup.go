@@ -60,7 +60,7 @@ type Request struct {
 	Group  lvm.VG   // an existing group, or with Device or in a file the name of the new one
 	Pool   lvm.Name // an existing thin pool in Group
 	Device string   // an empty block device
-	Loop   lvm.Size // of the file
+	Loop   lvm.Size // of the file; 0 is LoopSize
 }
 
 // ErrConfigured means that lls.toml names the pool already.
@@ -111,7 +111,7 @@ func (s *Setup) makePool(ctx context.Context, r Request, p policy.Pool) (policy.
 		if device, err = s.makeLoop(ctx, p.Loop, r.Loop); err != nil {
 			return p, err
 		}
-		s.Say("%s is the file that holds the pool, as %s", p.Loop, device)
+		s.Say("%s is the sparse file that holds the pool, as %s", p.Loop, device)
 	}
 	if device != "" {
 		if err := s.LVM.CreateGroup(ctx, vg, device, lvm.DefaultGroupMetadata); err != nil {
@@ -154,17 +154,29 @@ func (s *Setup) takePool(ctx context.Context, p policy.Pool) error {
 	return s.LVM.TagPool(ctx, lvm.VG(p.Group), lvm.Name(p.LV), []lvm.Tag{catalog.PoolTag(p.Name)})
 }
 
+// LoopSize is how large the file of a pool below dir may become when no size is given.
+func LoopSize(dir string) (lvm.Size, error) {
+	var st unix.Statfs_t
+	err := unix.Statfs(dir, &st)
+	for errors.Is(err, os.ErrNotExist) && dir != filepath.Dir(dir) { // it is made later, in the file system of what is there
+		dir = filepath.Dir(dir)
+		err = unix.Statfs(dir, &st)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cannot tell how much space there is: %w", err)
+	}
+	return (lvm.Size(st.Bavail) * lvm.Size(st.Bsize) / 100 * loopShare) &^ (1<<20 - 1), nil
+}
+
 // makeLoop makes a sparse file and a loop device of it.
 func (s *Setup) makeLoop(ctx context.Context, file string, size lvm.Size) (device string, err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return "", fmt.Errorf("cannot make the pool's file: %w", err)
 	}
 	if size == 0 {
-		var st unix.Statfs_t
-		if err := unix.Statfs(filepath.Dir(file), &st); err != nil {
-			return "", fmt.Errorf("cannot tell how much space there is: %w", err)
+		if size, err = LoopSize(filepath.Dir(file)); err != nil {
+			return "", err
 		}
-		size = (lvm.Size(st.Bavail) * lvm.Size(st.Bsize) / 100 * loopShare) &^ (1<<20 - 1)
 	}
 	if size < minLoop {
 		return "", fmt.Errorf("cannot make the pool's file: %s is less than the %s a pool needs", size, lvm.Size(minLoop))

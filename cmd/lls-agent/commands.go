@@ -20,14 +20,14 @@ func daemonCommands() []cli.Command {
 			Short: "make a pool; without flags, one in a file that is back at boot",
 			Flags: []cli.Flag{
 				{Name: "device", Value: "DEVICE", Help: "on this empty disk or partition"},
-				{Name: "vg", Value: "VG", Help: "in this volume group"},
+				{Name: "vg", Value: "VG", Help: "in this volume group; with --device or --loop, the name of the new one"},
 				{Name: "pool", Value: "POOL", Help: "take this thin pool of the group"},
-				{Name: "loop", Value: "SIZE", Help: "in a file of this size"},
+				{Name: "loop", Value: "SIZE", Help: "in a file of this size; without flags, of 80 % of what is free where /var/lib/lls is"},
 				{Name: "yes", Help: "do not ask"},
 			},
 			Examples: []cli.Example{
 				{Line: "init --device /dev/sdb", Does: "a new group and pool on an empty disk"},
-				{Line: "init --vg data", Does: "a new pool in the group data"},
+				{Line: "init --vg data", Does: "a new pool in the free space of the group data"},
 				{Line: "init --vg data --pool thin", Does: "a pool that is there already"},
 				{Line: "init --loop 50G", Does: "to try LLS out"},
 			},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,14 @@ func runInit(ctx context.Context, call *cli.Call) int {
 	if err != nil {
 		return call.Report(err)
 	}
-	if !call.Has("yes") {
+	if req.Group == "" && req.Device == "" && req.Loop == 0 { // what is asked about is what is made
+		if req.Loop, err = setup.LoopSize(stateDir); err != nil {
+			return call.Report(initError(err, req))
+		}
+	}
+	if call.Has("yes") || !call.Ask() {
+		_, _ = fmt.Fprintln(call.Stderr, "LLS uses "+uses(req))
+	} else {
 		// Where nobody can be asked, silence is a yes: what holds data is never touched.
 		answer, err := call.Confirm(ctx, "LLS will use "+uses(req)+". Go on?")
 		if err != nil {
@@ -102,13 +110,18 @@ func initRequest(call *cli.Call) (setup.Request, error) {
 func uses(r setup.Request) string {
 	switch {
 	case r.Device != "":
-		return "all of " + r.Device
+		return "all of " + r.Device + newGroup(r)
 	case r.Pool != "":
 		return fmt.Sprintf("the thin pool %s/%s", r.Group, r.Pool)
 	case r.Group != "" && r.Loop == 0:
 		return fmt.Sprintf("the free space of the volume group %s", r.Group)
 	}
-	return "a file below " + stateDir
+	return fmt.Sprintf("a file below %s that may grow to %s%s", stateDir, r.Loop, newGroup(r))
+}
+
+// newGroup says what the volume group will be called that init makes.
+func newGroup(r setup.Request) string {
+	return ", as the new volume group " + cmp.Or(string(r.Group), setup.DefaultGroup)
 }
 
 func initError(err error, r setup.Request) *api.Error {

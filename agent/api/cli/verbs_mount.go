@@ -100,14 +100,7 @@ func umount(side Side, fstab Fstab) Command {
 				return err
 			}
 			for _, m := range gone {
-				what := m.Volume
-				if what == "" {
-					what = target
-				}
-				lines = append(lines, what+" is not mounted at "+m.Path+" any more")
-			}
-			if len(gone) == 0 && len(lines) == 0 {
-				lines = []string{target + " was not mounted"}
+				lines = append(lines, m.Volume+" is not mounted at "+m.Path+" any more")
 			}
 			return c.Show(gone, lines...)
 		},
