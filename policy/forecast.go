@@ -165,7 +165,7 @@ func rate(samples []Sample, part Part, window time.Duration) (perHour float64, s
 // String says it in words: "at 38G/h data is full in 2d 4h".
 func (o Outlook) String() string {
 	part := string(o.Part)
-	pace := "at " + asSize(bytes(math.Ceil(o.Rate))) + "/h "
+	pace := "at " + FormatSize(bytes(math.Ceil(o.Rate))) + "/h "
 	switch {
 	case o.Size > 0 && o.Used >= o.Size:
 		return part + " is full"

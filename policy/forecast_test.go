@@ -161,8 +161,8 @@ func TestTopWritersWroteMost(t *testing.T) {
 }
 
 func TestSizesAndSpansReadAsPeopleWriteThem(t *testing.T) {
-	for n, want := range map[int64]string{0: "0B", 1000: "1000B", 1023: "1023B", 1024: "1K", 1536: "1.5K", mib - 1: "1M", 38 * gib: "38G", -gib: "-1G", 1<<63 - 1: "8E"} {
-		if got := asSize(n); got != want {
+	for n, want := range map[int64]string{0: "0B", 1000: "1000B", 1023: "1023B", 1024: "1K", 1536: "1.5K", mib - 1: "1M", 38 * gib: "38G", -gib: "-1G", 1<<63 - 1: "8192P"} {
+		if got := FormatSize(n); got != want {
 			t.Errorf("%d bytes: %q, want %q", n, got, want)
 		}
 	}

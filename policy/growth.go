@@ -59,7 +59,7 @@ func (g Growth) Decide(s GrowthState) GrowthVerdict {
 	extent := max(s.Extent, 1)
 	limit := g.Cap - g.Cap%extent
 	v := GrowthVerdict{AtCap: g.Cap > 0 && limit <= s.Size}
-	full := asPercent(s.Percent) + " full"
+	full := FormatPercent(s.Percent) + " full"
 	switch {
 	case g.Threshold <= 0 || g.Step.Percent <= 0 && g.Step.Bytes <= 0:
 		v.Blocked, v.Why = BlockedOff, "it does not grow by itself: the policy says so"
@@ -68,10 +68,10 @@ func (g Growth) Decide(s GrowthState) GrowthVerdict {
 		v.Blocked, v.Why = BlockedUnknown, "it does not grow: it is not known how full or how large it is"
 		return v
 	case s.Percent < g.Threshold:
-		v.Why = fmt.Sprintf("%s; it grows from %s on", full, asPercent(g.Threshold))
+		v.Why = fmt.Sprintf("%s; it grows from %s on", full, FormatPercent(g.Threshold))
 		return v
 	case v.AtCap:
-		v.Blocked, v.Why = BlockedCap, fmt.Sprintf("%s, but it is %s large and does not grow by itself beyond %s", full, asSize(s.Size), asSize(g.Cap))
+		v.Blocked, v.Why = BlockedCap, fmt.Sprintf("%s, but it is %s large and does not grow by itself beyond %s", full, FormatSize(s.Size), FormatSize(g.Cap))
 		return v
 	case s.Grown && s.SinceGrown < g.CoolDown && s.Percent < NearlyFull:
 		v.Blocked, v.Wait = BlockedCool, g.CoolDown-max(s.SinceGrown, 0)
@@ -89,19 +89,19 @@ func (g Growth) Decide(s GrowthState) GrowthVerdict {
 	}
 	if to <= s.Size {
 		v.Blocked, v.Partial = v.Partial, BlockedNot
-		v.Why = fmt.Sprintf("%s, but the volume group has %s free", full, asSize(s.GroupFree))
+		v.Why = fmt.Sprintf("%s, but the volume group has %s free", full, FormatSize(s.GroupFree))
 		if v.Blocked == BlockedReserve {
-			v.Why += fmt.Sprintf(", and %s of it are to stay free", asSize(g.Reserve.inBytes(s.GroupSize)))
+			v.Why += fmt.Sprintf(", and %s of it are to stay free", FormatSize(g.Reserve.inBytes(s.GroupSize)))
 		}
 		return v
 	}
 	v.To, v.AtCap = to, g.Cap > 0 && to == limit
-	v.Why = fmt.Sprintf("%s, and it grows from %s on: from %s to %s by %s, %s", full, asPercent(g.Threshold), asSize(s.Size), asSize(to), asSize(to-s.Size), why)
+	v.Why = fmt.Sprintf("%s, and it grows from %s on: from %s to %s by %s, %s", full, FormatPercent(g.Threshold), FormatSize(s.Size), FormatSize(to), FormatSize(to-s.Size), why)
 	switch v.Partial {
 	case BlockedCap:
-		v.Why += fmt.Sprintf(", but not beyond its cap of %s", asSize(g.Cap))
+		v.Why += fmt.Sprintf(", but not beyond its cap of %s", FormatSize(g.Cap))
 	case BlockedReserve:
-		v.Why += fmt.Sprintf(", but no more than leaves %s of the volume group free", asSize(g.Reserve.inBytes(s.GroupSize)))
+		v.Why += fmt.Sprintf(", but no more than leaves %s of the volume group free", FormatSize(g.Reserve.inBytes(s.GroupSize)))
 	case BlockedGroup:
 		v.Why += ", but the volume group has no more"
 	}

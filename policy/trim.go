@@ -56,7 +56,7 @@ func (v Trimmed) due(fill Fill) (why string, ok bool) {
 	}
 	switch {
 	case v.Trim.Pressure > 0 && fill.Known && fill.DataPercent >= v.Trim.Pressure:
-		return fmt.Sprintf("its pool is %s full, and volumes are trimmed from %s on", asPercent(fill.DataPercent), asPercent(v.Trim.Pressure)), true
+		return fmt.Sprintf("its pool is %s full, and volumes are trimmed from %s on", FormatPercent(fill.DataPercent), FormatPercent(v.Trim.Pressure)), true
 	case v.Trim.Every > 0 && v.Since >= v.Trim.Every:
 		if !v.Before {
 			return fmt.Sprintf("mounted for %s, and trimmed every %s", FormatSpan(v.Since), FormatSpan(v.Trim.Every)), true

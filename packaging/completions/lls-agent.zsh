@@ -70,9 +70,9 @@ _lls_agent() {
     init)
         _arguments \
             '--device[on this empty disk or partition]:DEVICE:_files' \
-            '--vg[in this volume group]:VG:' \
+            '--vg[in this volume group; with --device or --loop, the name of the new one]:VG:' \
             '--pool[take this thin pool of the group]:POOL:' \
-            '--loop[in a file of this size]:SIZE:' \
+            '--loop[in a file of this size; without flags, of 80 % of what is free where /var/lib/lls is]:SIZE:' \
             '--yes[do not ask]' \
             '--json[answer in JSON; errors too, on standard error]' \
             '--help[show this text]' ;;

@@ -12,9 +12,9 @@ import (
 func TestSize(t *testing.T) {
 	const k = 1 << 10
 	for bytes, want := range map[int64]string{
-		0: "0B", 1: "1B", 1023: "1023B", k: "1K", k + k/2: "1.5K", 100*k + k/2: "100K", 1023 * k: "1023K", k*k - 1: "1M",
-		k * k: "1M", 20 << 30: "20G", 1<<40 - 1: "1T", 2 << 40: "2T", 1<<60 - 1: "1E", math.MaxInt64: "8E", -1: "-", math.MinInt64: "-",
-		99*k + 999: "100K", 10*k + 51: "10K", 10*k + 52: "10.1K",
+		0: "0B", 1: "1B", 1023: "1023B", k: "1K", k + k/2: "1.5K", 100*k + k/2: "100.5K", 1023 * k: "1023K", k*k - 1: "1M",
+		k * k: "1M", 20 << 30: "20G", 1<<40 - 1: "1T", 2 << 40: "2T", 1700 << 30: "1.66T", 1 << 60: "1024P", math.MaxInt64: "8192P", -1: "-", math.MinInt64: "-",
+		99*k + 999: "99.98K", 10*k + 5: "10K", 10*k + 6: "10.01K", 100 * k: "100K",
 	} {
 		if got := Size(bytes); got != want {
 			t.Errorf("%d is %q, want %q", bytes, got, want)
@@ -32,11 +32,11 @@ func FuzzSize(f *testing.F) {
 			return
 		}
 		v, err := strconv.ParseFloat(s[:len(s)-1], 64)
-		unit := strings.Index("BKMGTPE", s[len(s)-1:])
-		if err != nil || unit < 0 || v >= 1024 || len(s) > 6 || v < 1 && n > 0 {
+		unit := strings.Index("BKMGTP", s[len(s)-1:])
+		if err != nil || unit < 0 || v >= 1024 && unit < 5 || len(s) > 8 || v < 1 && n > 0 {
 			t.Fatalf("%d is %q", n, s)
 		}
-		if back := v * math.Pow(1024, float64(unit)); math.Abs(back-float64(n)) > float64(n)*0.051 {
+		if back := v * math.Pow(1024, float64(unit)); math.Abs(back-float64(n)) > float64(n)*0.0051 {
 			t.Errorf("%d is %q, which is %.0f", n, s, back)
 		}
 	})

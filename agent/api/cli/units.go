@@ -8,29 +8,19 @@ import (
 	"lls/agent/api"
 )
 
-// Size writes bytes as people read them, with LVM's letters, powers of 1024 and at most one decimal: "1.5G".
+// Size writes bytes as the agent does in what it says: with LVM's letters, powers of 1024 and at most two decimals, "1.66T".
 func Size(bytes int64) string {
 	if bytes < 0 {
 		return "-" // no volume has less than nothing: the figure is not to be had
 	}
-	const letters = "BKMGTPE"
+	const letters = "BKMGTP"
 	unit, v := 0, float64(bytes)
-	for v >= 1023.95 && unit < len(letters)-1 { // what would round to 1024.0 is one of the next unit
+	for v >= 1023.995 && unit < len(letters)-1 { // what would round to 1024.00 is one of the next unit
 		v /= 1024
 		unit++
 	}
-	if v >= 100 || unit == 0 {
-		n := strconv.FormatFloat(v, 'f', 0, 64)
-		if n == "1024" {
-			return "1" + letters[unit+1:unit+2]
-		}
-		return n + letters[unit:unit+1]
-	}
-	n := strconv.FormatFloat(v, 'f', 1, 64)
-	if n[len(n)-2:] == ".0" {
-		n = n[:len(n)-2]
-	}
-	return n + letters[unit:unit+1]
+	n := strconv.FormatFloat(v, 'f', 2, 64)
+	return strings.TrimSuffix(strings.TrimRight(n, "0"), ".") + letters[unit:unit+1]
 }
 
 // sizeOrDash is for figures that are not always known.
