@@ -12,7 +12,7 @@ install -D -m 644 packaging/lxc/lls.conf "$root/usr/share/lxc/config/common.conf
 install -D -m 644 packaging/dbus/org.lls.Agent1.conf "$root/usr/share/dbus-1/system.d/org.lls.Agent1.conf"
 install -D -m 644 packaging/lls.toml "$root/usr/share/lls/lls.toml"
 install -D -m 644 lls.toml.example "$root/usr/share/doc/lls/lls.toml.example"
-install -D -m 644 README.md "$root/usr/share/doc/lls/README.md"
+for f in README.md ARCHITECTURE.md CHANGELOG.md; do install -D -m 644 "$f" "$root/usr/share/doc/lls/$f"; done
 install -D -m 644 packaging/completions/lls-agent.bash "$root/usr/share/bash-completion/completions/lls-agent"
 install -D -m 644 packaging/completions/lls.bash "$root/usr/share/lls/completions/lls.bash"
 install -D -m 644 packaging/completions/lls-agent.zsh "$root/usr/share/zsh/vendor-completions/_lls-agent"
