@@ -138,7 +138,7 @@ func TestTheMessageBus(t *testing.T) {
 	heard("Member=VolumeDeleted", object)
 	dev.Do(t, "undelete", "onbus")
 	heard("Member=VolumeUndeleted", object)
-	dev.Do(t, "purge", "onbus", "--yes")
+	dev.Purge(t, "onbus")
 	heard("Member=VolumePurged", object)
 	heard("Member=InterfacesRemoved", object)
 	if tree := kit.Must(t, "busctl", "tree", "--list", busName); strings.Contains(tree, object) || !strings.Contains(tree, "/org/lls/Agent1/pools/main") || !strings.Contains(tree, "/org/lls/Agent1/containers/dev") {

@@ -26,6 +26,7 @@ func TestWhatNobodyUsesIsDeactivated(t *testing.T) {
 		t.Cleanup(func() {
 			for _, name := range names {
 				c.LLS(t, "umount", name)
+				c.LLS(t, "delete", name)
 				c.LLS(t, "purge", name, "--yes")
 			}
 		})

@@ -138,6 +138,7 @@ func TestDevicesFollowLVM(t *testing.T) {
 		began := time.Now()
 		t.Cleanup(func() { // what the last step leaves when it fails
 			other.LLS(t, "umount", "shown")
+			other.LLS(t, "delete", "shown")
 			other.LLS(t, "purge", "shown", "--yes")
 		})
 		v = kit.FindLV(t, "other", "shown")

@@ -56,7 +56,7 @@ func may(t *testing.T, c *kit.Container, path, want string) {
 func TestNoRawAccess(t *testing.T) {
 	kinds(t, func(t *testing.T, c *kit.Container) {
 		own(t, c, "closed")
-		t.Cleanup(func() { c.LLS(t, "purge", "closed", "--yes") })
+		t.Cleanup(func() { c.LLS(t, "delete", "closed"); c.LLS(t, "purge", "closed", "--yes") })
 		c.Do(t, "mount", "closed", "/mnt")
 		defer c.LLS(t, "umount", "closed")
 		if reads(t, c, "/dev/mf/closed") || writes(t, c, "/dev/mf/closed") {
@@ -69,7 +69,7 @@ func TestNoRawAccess(t *testing.T) {
 func TestRawAccess(t *testing.T) {
 	kinds(t, func(t *testing.T, c *kit.Container) {
 		own(t, c, "open")
-		t.Cleanup(func() { c.LLS(t, "umount", "open"); c.LLS(t, "purge", "open", "--yes") })
+		t.Cleanup(func() { c.LLS(t, "umount", "open"); c.LLS(t, "delete", "open"); c.LLS(t, "purge", "open", "--yes") })
 		const node = "/dev/mf/open"
 		t.Run("read and write", func(t *testing.T) {
 			raw(t, "rw")
@@ -105,7 +105,7 @@ func TestRawAccess(t *testing.T) {
 			c.Sh(t, "dd if=/dev/urandom of="+node+" bs=4096 seek=1 count=200 conv=notrunc")
 			c.LLS(t, "mount", "open", "/mnt").WantError(t, 12, "damaged")
 			c.Do(t, "snapshot", "open", "copy")
-			defer c.LLS(t, "purge", "copy", "--yes")
+			defer c.Purge(t, "copy")
 			c.LLS(t, "mount", "copy", "/mnt").WantError(t, 12, "damaged")
 			may(t, c, node, "rw")
 			c.Sh(t, "dd if=/root/saved of="+node+" bs=65536 conv=notrunc")
@@ -165,7 +165,10 @@ func afterDelete(t *testing.T, c *kit.Container, name string) {
 	kit.Eventually(t, time.Minute, "reading fails", func() bool { return c.Exec(t, "test", "-e", "/run/failed").Exit == 0 })
 	c.Must(t, "rm", "-f", "/run/failed")
 	c.Must(t, "kill", "-9", reader)
-	kit.Eventually(t, 20*time.Second, name+" can be purged", func() bool { return c.LLS(t, "purge", name, "--yes").Exit == 0 })
+	kit.Eventually(t, 20*time.Second, name+" can be purged", func() bool {
+		c.LLS(t, "delete", name)
+		return c.LLS(t, "purge", name, "--yes").Exit == 0
+	})
 	for _, v := range []string{"n1", "n2", "n3"} { // one of them gets the device's number
 		other.Do(t, "create", v, "--size", "64M", "--mount", "/mnt")
 		none()
@@ -180,7 +183,7 @@ func afterDelete(t *testing.T, c *kit.Container, name string) {
 	}
 	none()
 	for _, v := range []string{"n1", "n2", "n3"} {
-		other.Do(t, "purge", v, "--yes")
+		other.Purge(t, v)
 	}
 }
 
@@ -284,7 +287,7 @@ func TestRawAccessOfOthers(t *testing.T) {
 	kinds(t, func(t *testing.T, c *kit.Container) {
 		raw(t, "rw")
 		other.Do(t, "create", "lent", "--size", "64M", "--visible")
-		t.Cleanup(func() { other.LLS(t, "purge", "lent", "--yes") })
+		t.Cleanup(func() { other.LLS(t, "delete", "lent"); other.LLS(t, "purge", "lent", "--yes") })
 		other.Do(t, "set", "lent", "--access", "rw")
 		const node = "/dev/mf/other/lent"
 		may(t, c, node, "rw")

@@ -85,6 +85,7 @@ func TestSystemd(t *testing.T) {
 				c.Do(t, "snapshot", dataset, "mine")
 				t.Cleanup(func() {
 					for _, v := range kit.FindLVs(t, c.Name, "mine") {
+						kit.Agent(t, "delete", c.Name+"/"+v.Tag("lls.n"))
 						kit.Agent(t, "purge", c.Name+"/"+v.Tag("lls.n"), "--yes")
 					}
 				})

@@ -60,7 +60,8 @@ func TestBusyNamesItsHolders(t *testing.T) {
 	w.alice.LLS(t, "umount", "busy").WantError(t, 11, "held by", pid, "sleep")
 	w.alice.LLS(t, "umount", "/busy").WantError(t, 11, pid)
 	w.alice.LLS(t, "delete", "busy").WantError(t, 11)
-	w.alice.LLS(t, "purge", "busy", "--yes").WantError(t, 11)
+	w.alice.LLS(t, "purge", "busy", "--yes").WantError(t, 10, "not in the trash")
+	kit.Agent(t, "delete", "alice/busy").WantError(t, 11, "lls-agent umount alice/busy --container alice")
 	before.WantSame(t)
 	var h held
 	r := w.alice.LLS(t, "umount", "busy", "--json").Want(t, 11)
@@ -99,6 +100,7 @@ func TestBusyNamesItsHolders(t *testing.T) {
 
 	w.alice.Must(t, "kill", pid)
 	w.alice.Do(t, "umount", "busy")
+	w.alice.Do(t, "delete", "busy") // which bob keeps until he lets go
 	w.alice.LLS(t, "purge", "busy", "--yes").WantError(t, 11, "another container")
 	wantMounted(t, w.bob, "/busy", kit.FindLV(t, "alice", "busy"))
 	w.bob.Must(t, "kill", bobs)

@@ -34,7 +34,7 @@ func TestExitStatuses(t *testing.T) {
 		kit.WithConfig(t, "\n[limits]\nsnapshots = 1\n")
 		tryBad(t, w.alice.LLS, []badRow{{"snapshot", 13, []string{"snapshot", dataset, "two"}}})
 		w.alice.Do(t, "create", "two", "--size", "64M")
-		w.alice.Do(t, "purge", "two", "--yes")
+		w.alice.Purge(t, "two")
 		w.alice.Do(t, "delete", "s1") // the trash counts
 		tryBad(t, w.alice.LLS, []badRow{{"snapshot with one in the trash", 13, []string{"snapshot", dataset, "two"}}})
 		w.alice.Do(t, "purge", "s1", "--yes")
@@ -50,7 +50,7 @@ func TestExitStatuses(t *testing.T) {
 		purgeAfter(t, w.alice, "two")
 		w.alice.Do(t, "create", "two", "--size", "64M")
 		kit.Agent(t, "create", "two-gib", "--size", "2G").Want(t, 0) // the sysadmin is not limited
-		kit.Agent(t, "purge", "two-gib", "--yes").Want(t, 0)
+		kit.Purge(t, "two-gib")
 	})
 	t.Run("13: the pool is full", func(t *testing.T) {
 		kit.WithConfig(t, "\n[limits]\ndata_percent = 0.001\n")

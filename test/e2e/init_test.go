@@ -112,7 +112,7 @@ func TestInitInAGroup(t *testing.T) {
 		wantMounted(t, w.alice, "/data", kit.FindLV(t, "alice", "there"))
 		w.alice.LLS(t, "snapshot", dataset, "there").WantError(t, 16) // names are unique across pools
 		w.alice.Do(t, "umount", "there")
-		w.alice.Do(t, "purge", "there", "--yes")
+		w.alice.Purge(t, "there")
 		if now := others(t, "data1"); now != was {
 			t.Errorf("what was there became\n%s\nof\n%s", now, was)
 		}
@@ -133,7 +133,7 @@ func TestInitInAGroup(t *testing.T) {
 		if list := kit.Must(t, "lls-agent", "list", "--all"); strings.Contains(list, "theirs") {
 			t.Errorf("it is listed:\n%s", list)
 		}
-		kit.Agent(t, "purge", "mine", "--yes").Want(t, 0)
+		kit.Purge(t, "mine")
 		if now := others(t, "data2"); now != was {
 			t.Errorf("what was there became\n%s\nof\n%s", now, was)
 		}

@@ -47,7 +47,7 @@ func TestFilesKeepTheirOwnersUnderAnotherIDMap(t *testing.T) {
 						t.Errorf("on the disk it is of %d: %v", st.Uid, err)
 					}
 				})
-				c.Do(t, "purge", "theirs", "--yes")
+				c.Purge(t, "theirs")
 			}
 		})
 	}

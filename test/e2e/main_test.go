@@ -152,6 +152,7 @@ func purgeAfter(t *testing.T, c *kit.Container, names ...string) {
 	t.Cleanup(func() {
 		for _, name := range names {
 			c.LLS(t, "umount", name)
+			c.LLS(t, "delete", name)
 			c.LLS(t, "purge", name, "--yes")
 			if left := kit.FindLVs(t, c.Name, name); len(left) > 0 {
 				t.Errorf("cannot clear up %s of %s: %+v", name, c.Name, left)

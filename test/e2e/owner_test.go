@@ -21,7 +21,7 @@ func TestANewContainerDoesNotInherit(t *testing.T) {
 	t.Cleanup(func() {
 		for _, v := range kit.LVs(t) {
 			if who := v.Tag("lls.o"); strings.HasPrefix(who, name+"#") {
-				kit.Agent(t, "purge", who+"/"+v.Tag("lls.n"), "--yes")
+				kit.Purge(t, who+"/"+v.Tag("lls.n"))
 			}
 		}
 	})
@@ -69,7 +69,7 @@ func TestANewContainerDoesNotInherit(t *testing.T) {
 	before := kit.TakeState(t)
 	kit.Agent(t, "give", owner, name).WantError(t, 16) // the new one has an ashes itself
 	before.WantSame(t)
-	c.Do(t, "purge", "ashes", "--yes")
+	c.Purge(t, "ashes")
 	kit.Agent(t, "give", owner, name).Want(t, 0)
 	now := kit.FindLV(t, name, "ashes")
 	if now.UUID != gone.UUID || now.Tag("lls.o") == owner {
@@ -90,7 +90,7 @@ func TestGiveToTheHost(t *testing.T) {
 	c := kit.TempContainer(t, "leaver")
 	c.Do(t, "create", "left", "--size", "64M")
 	kit.Agent(t, "give", "leaver", "host").Want(t, 0)
-	t.Cleanup(func() { kit.Agent(t, "purge", "left", "--yes").Want(t, 0) })
+	t.Cleanup(func() { kit.Purge(t, "left") })
 	if v := kit.FindLV(t, "", "left"); v.Tag("lls.o") != "host" {
 		t.Errorf("LVM says %+v", v)
 	}

@@ -20,12 +20,13 @@ func TestPurgeTakesNothingAlong(t *testing.T) {
 	refused := func(t *testing.T) {
 		t.Helper()
 		before := kit.TakeState(t)
-		w.alice.LLS(t, "purge", "origin", "--yes").WantError(t, 11, "depend")
-		kit.Agent(t, "purge", "alice/origin", "--yes").WantError(t, 11, "hand")
+		w.alice.LLS(t, "purge", "origin", "--yes").WantError(t, 10, "cannot purge origin: it is not in the trash", "lls delete origin")
+		kit.Agent(t, "purge", "alice/origin", "--yes").WantError(t, 10, "it is not in the trash", "lls-agent delete alice/origin")
 		before.WantSame(t)
 		w.alice.Do(t, "delete", "origin")
 		before = kit.TakeState(t)
 		w.alice.LLS(t, "purge", "origin", "--yes").WantError(t, 11, "depend")
+		kit.Agent(t, "purge", "alice/origin", "--yes").WantError(t, 11, "hand")
 		before.WantSame(t)
 		kit.Must(t, "lvs", vg+"hand")
 	}
@@ -57,7 +58,7 @@ func TestPurgeTakesNothingAlong(t *testing.T) {
 		dirs(t, w.alice, "/child")
 		w.alice.Do(t, "snapshot", "origin", "child", "--mount", "/child")
 		w.alice.Sh(t, "echo kept >/child/file")
-		w.alice.Do(t, "purge", "origin", "--yes")
+		w.alice.Purge(t, "origin")
 		wantMounted(t, w.alice, "/child", kit.FindLV(t, "alice", "child"))
 		if got := w.alice.Must(t, "cat", "/child/file"); got != "kept" {
 			t.Errorf("the file says %q", got)

@@ -12,7 +12,7 @@ import (
 func generation(t *testing.T, name, fs, state string) {
 	t.Helper()
 	if len(kit.FindLVs(t, "host", name)) == 0 {
-		t.Cleanup(func() { kit.Agent(t, "purge", name, "--yes").Want(t, 0) })
+		t.Cleanup(func() { kit.Purge(t, name) })
 		kit.Agent(t, "create", name, "--size", "400M", "--fs", fs).Want(t, 0)
 	}
 	onHost(t, name, func(dir string) { write(t, dir+"/state", state+"\n") })
@@ -43,6 +43,7 @@ func purgeAll(t *testing.T, c *kit.Container, names ...string) {
 	t.Cleanup(func() {
 		for _, name := range names {
 			c.LLS(t, "umount", name)
+			c.LLS(t, "delete", name)
 			for range kit.FindLVs(t, c.Name, name) {
 				c.LLS(t, "purge", name, "--yes")
 			}

@@ -105,6 +105,7 @@ func TestOwnerAndSysadminMayAll(t *testing.T) {
 				if want := map[string]string{"owner": "alice", "sysadmin": "host"}[who]; len(copy) != 1 || !strings.HasPrefix(copy[0].Tag("lls.o"), want) {
 					t.Errorf("LVM says %+v", copy)
 				}
+				run("delete", "copy")
 				run("purge", "copy", "--yes")
 				run("mount", ref, "/rights")
 				v := kit.FindLV(t, "alice", name)

@@ -50,7 +50,7 @@ func TestTheStory(t *testing.T) {
 			t.Errorf("still mounted on the host: %+v", m)
 		}
 	})
-	t.Cleanup(func() { kit.Agent(t, "purge", name, "--yes").Want(t, 0) })
+	t.Cleanup(func() { kit.Purge(t, name) })
 	for _, c := range []*kit.Container{w.alice, w.root} {
 		c.Exec(t, "mkdir", "-p", "/data")
 		purgeAfter(t, c, "mine")
@@ -149,7 +149,7 @@ func agentDies(t *testing.T, w *world) {
 		}
 		c.Do(t, "snapshot", "mine", "after")
 		kit.FindLV(t, c.Name, "after")
-		c.Do(t, "purge", "after", "--yes")
+		c.Purge(t, "after")
 		c.Exec(t, "kill", "-9", pids[c.Name])
 	}
 }

@@ -57,7 +57,7 @@ func TestTrimGivesDeletedFilesBack(t *testing.T) {
 			kit.Agent(t, "trim", "alice/tidy").Want(t, 0)
 			kit.Agent(t, "trim").Want(t, 0)
 			w.alice.Do(t, "umount", "tidy")
-			w.alice.LLS(t, "trim", "tidy").WantError(t, 12, "not mounted")
+			w.alice.LLS(t, "trim", "tidy").WantError(t, 10, "not mounted")
 		})
 	}
 }

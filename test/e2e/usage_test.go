@@ -115,7 +115,7 @@ func TestFreesIsWhatAPurgeGivesBack(t *testing.T) {
 		t.Errorf("info has no frees:\n%s", text)
 	}
 	before := poolUsed(t)
-	w.alice.Do(t, "purge", "fresh", "--yes")
+	w.alice.Purge(t, "fresh")
 	var fell int64
 	kit.Eventually(t, 20*time.Second, "the pool has the space back", func() bool {
 		fell = before - poolUsed(t)
@@ -176,8 +176,7 @@ func TestExclusiveCountsWhatAnOwnersVolumesShare(t *testing.T) {
 		return strings.Contains(w.alice.Exec(t, "cat", "/lls/NOTICE").Stdout, "10M is allowed")
 	})
 	// Nobody is refused for what he has purged.
-	w.alice.Do(t, "purge", "base", "--yes")
-	w.alice.Do(t, "purge", "twin", "--yes")
+	w.alice.Purge(t, "base", "twin")
 	kit.KillAgent(t)
 	w.alice.WaitReady(t)
 	own(t, w.alice, "more")

@@ -43,7 +43,7 @@ func TestAnAgentThatIsToldToEndFinishesItsWork(t *testing.T) {
 	}
 	box.LLS(t, "list").WantError(t, 14)
 	kit.StartAgent(t)
-	box.Do(t, "purge", "big", "--yes")
+	box.Purge(t, "big")
 	recovered(t, "an ordered end")
 }
 
@@ -51,7 +51,7 @@ func TestABadFileLeavesTheOldRulesInForce(t *testing.T) {
 	scene(t)
 	kit.WithConfig(t, "\n[limits]\nvolumes = 1\n")
 	box.Do(t, "snapshot", dataset, "one")
-	defer func() { box.Do(t, "purge", "one", "--yes") }()
+	defer func() { box.Purge(t, "one") }()
 	good, err := os.ReadFile(kit.Config)
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +102,7 @@ func TestALockedGroupDelaysAndBreaksNothing(t *testing.T) {
 		t.Errorf("%v", r)
 	}
 	box.Do(t, "umount", "late")
-	box.Do(t, "purge", "late", "--yes")
+	box.Purge(t, "late")
 }
 
 func TestAPoolAtItsLimitTakesNothingNew(t *testing.T) {
@@ -255,10 +255,10 @@ func TestLVMThatFailsLeavesNothingHalfMade(t *testing.T) {
 			box.Do(t, "umount", "/a")
 		}
 		if len(found) != 0 {
-			kit.Agent(t, "purge", "box/x", "--yes").Want(t, 0)
+			kit.Purge(t, "box/x")
 		}
 		box.LLS(t, "snapshot", dataset, "y", "--mount", "/a").Want(t, 0)
 		box.Do(t, "umount", "y")
-		box.Do(t, "purge", "y", "--yes")
+		box.Purge(t, "y")
 	}
 }

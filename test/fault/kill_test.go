@@ -38,7 +38,7 @@ var steps = []step{
 	{"set", [][]string{{"snapshot", dataset, "x"}}, []string{"set", "x", "--visibility", "visible"}, func(t *testing.T) bool { return kit.FindLV(t, box.Name, "x").Tag("lls.v") == "v" }},
 	{"delete", [][]string{{"snapshot", dataset, "x"}}, []string{"delete", "x"}, func(t *testing.T) bool { return live(t, "x", "trash") }},
 	{"undelete", [][]string{{"snapshot", dataset, "x"}, {"delete", "x"}}, []string{"undelete", "x"}, func(t *testing.T) bool { return live(t, "x", "live") }},
-	{"purge", [][]string{{"snapshot", dataset, "x"}}, []string{"purge", "x", "--yes"}, func(t *testing.T) bool { return len(kit.FindLVs(t, box.Name, "x")) == 0 }},
+	{"purge", [][]string{{"snapshot", dataset, "x"}, {"delete", "x"}}, []string{"purge", "x", "--yes"}, func(t *testing.T) bool { return len(kit.FindLVs(t, box.Name, "x")) == 0 }},
 }
 
 // The agent is killed twice in each step, and then on until this time is over.
@@ -82,7 +82,7 @@ func TestKilledAtAnyMomentTheAgentLosesNothing(t *testing.T) {
 			box.LLS(t, "umount", "/a").Want(t, 0)
 		}
 		if len(kit.FindLVs(t, box.Name, "x")) == 1 {
-			box.LLS(t, "purge", "x", "--yes").Want(t, 0)
+			box.Purge(t, "x")
 		}
 	}
 	t.Logf("%d of %d rounds were answered before the agent died", answered, rounds)
@@ -92,7 +92,7 @@ func TestKilledAtAnyMomentTheAgentLosesNothing(t *testing.T) {
 	box.Sh(t, "echo still > /keep/alive")
 	kit.Run(t, "lab-exec", box.Name, "killall", "sleep")
 	kit.Eventually(t, 10*time.Second, "the kept volume is let go", func() bool { return box.LLS(t, "umount", "keep").Exit == 0 })
-	box.Do(t, "purge", "keep", "--yes")
+	box.Purge(t, "keep")
 }
 
 // helper is the program that places mounts.
@@ -137,7 +137,7 @@ func TestAKilledHelperLeavesAMountOrNone(t *testing.T) {
 	recovered(t, "helpers were killed")
 	box.LLS(t, "mount", "h", "/b").Want(t, 0)
 	box.Do(t, "umount", "h")
-	box.Do(t, "purge", "h", "--yes")
+	box.Purge(t, "h")
 }
 
 func TestAMountHalfWayInAContainerThatEndsMeanwhileIsLetGo(t *testing.T) {
@@ -157,7 +157,10 @@ func TestAMountHalfWayInAContainerThatEndsMeanwhileIsLetGo(t *testing.T) {
 		<-done
 		kit.Eventually(t, 40*time.Second, "the agent is back", func() bool { return kit.Agent(t, "status").Exit == 0 })
 		recovered(t, "the container ended with the agent")
-		kit.Eventually(t, 40*time.Second, "nothing holds the volume", func() bool { return kit.Agent(t, "purge", "brief/s", "--yes").Exit == 0 })
+		kit.Eventually(t, 40*time.Second, "nothing holds the volume", func() bool {
+			kit.Agent(t, "delete", "brief/s")
+			return kit.Agent(t, "purge", "brief/s", "--yes").Exit == 0
+		})
 		if c.Start(t); c.LLS(t, "list").Exit != 0 {
 			t.Error("the container is not served after its restart")
 		}

@@ -68,7 +68,7 @@ func clear(t *testing.T) {
 	for _, name := range []string{"x", "back"} {
 		box.LLS(t, "umount", name)
 		for range kit.FindLVs(t, box.Name, name) {
-			box.LLS(t, "purge", name, "--yes").Want(t, 0)
+			box.Purge(t, name)
 		}
 	}
 }
@@ -121,7 +121,7 @@ func TestKilledInARefreshTheAgentLosesNeitherTheOldNorTheNew(t *testing.T) {
 	if old == 0 || replaced == 0 {
 		t.Errorf("%d were as before and %d refreshed: the agent was not killed in the middle", old, replaced)
 	}
-	kit.Must(t, "lls-agent", "purge", "feed", "--yes")
+	kit.Purge(t, "feed")
 }
 
 // TestARefreshCutInItsMiddleIsFinished has the agent die between the two changes that exchange the volumes.
@@ -157,5 +157,5 @@ func TestARefreshCutInItsMiddleIsFinished(t *testing.T) {
 		t.Error("it was not finished")
 	}
 	clear(t)
-	kit.Must(t, "lls-agent", "purge", "feed", "--yes")
+	kit.Purge(t, "feed")
 }

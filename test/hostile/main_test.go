@@ -79,7 +79,7 @@ func othersWork(t *testing.T, while string) {
 		t.Errorf("%s, another container's snapshot took %v", while, took)
 	}
 	tame.Do(t, "umount", "probe")
-	tame.Do(t, "purge", "probe", "--yes")
+	tame.Purge(t, "probe")
 }
 
 // worksAgain fails the test unless the container itself is served as ever, at the latest after the agent's next look.
@@ -91,7 +91,7 @@ func worksAgain(t *testing.T, c *kit.Container) {
 		t.Errorf("answered as mounted, but /data is %+v", m)
 	}
 	c.Do(t, "umount", "again")
-	c.Do(t, "purge", "again", "--yes")
+	c.Purge(t, "again")
 }
 
 // as runs one of this program's parts in a container.

@@ -282,8 +282,11 @@ func clients(n int) error {
 				if i%2 == 0 && lls("undelete", name) {
 					set(name, "live")
 				}
-			case i%3 == 2 && lls("purge", name, "--yes"):
-				set(name, "")
+			case i%3 == 2 && lls("delete", name):
+				set(name, "trash")
+				if lls("purge", name, "--yes") {
+					set(name, "")
+				}
 			}
 		})
 	}

@@ -14,12 +14,12 @@ func TestAHiddenNameIsReadNowhere(t *testing.T) {
 	tame.LLS(t, "snapshot", dataset, secret, "--mount", "/data").Want(t, 0)
 	defer func() {
 		tame.Do(t, "umount", secret)
-		tame.Do(t, "purge", secret, "--yes")
+		tame.Purge(t, secret)
 	}()
 	for _, c := range []*kit.Container{plain, power} {
 		for _, args := range [][]string{
 			{"list"}, {"list", "--all"}, {"list", "--all", "--json"}, {"info", dataset}, {"info", dataset, "--json"}, {"usage", "--json"},
-			{"create", "own", "--size", "64M"}, {"snapshot", dataset, "own"}, {"info", "own", "--json"}, {"purge", "own", "--yes"},
+			{"create", "own", "--size", "64M"}, {"snapshot", dataset, "own"}, {"info", "own", "--json"}, {"purge", "own", "--yes"}, {"delete", "own"}, {"purge", "own", "--yes"},
 			{"umount", "/data"}, {"purge", dataset, "--yes"}, {"delete", dataset},
 		} {
 			if r := c.LLS(t, args...); strings.Contains(r.Stdout+r.Stderr, secret) {
@@ -54,7 +54,7 @@ func TestErrorsNameNothingOfTheHost(t *testing.T) {
 	plain.Sh(t, "mkdir -p /busy && touch /file && ln -sfn /nowhere /loop && mount -t tmpfs none /busy")
 	defer plain.Sh(t, "umount /busy")
 	plain.Do(t, "snapshot", dataset, "mine")
-	defer plain.Do(t, "purge", "mine", "--yes")
+	defer plain.Purge(t, "mine")
 	for _, args := range [][]string{
 		{"create", "x", "--size", "0"}, {"create", "x", "--size", "1P"}, {"create", "mine", "--size", "1G"}, {"create", "x", "--size", "1G", "--pool", "no"},
 		{"create", "snapshot", "--size", "1G"}, {"snapshot", "no", "x"}, {"snapshot", dataset, "mine"}, {"mount", "mine", "/no"}, {"mount", "mine", "/file"},

@@ -136,7 +136,7 @@ func TestATargetThatChangesUnderTheAgentsHandsLeadsNowhere(t *testing.T) {
 			}
 		}
 		<-done
-		c.Do(t, "purge", "racer", "--yes")
+		c.Purge(t, "racer")
 		worksAgain(t, c)
 	})
 }
@@ -197,7 +197,7 @@ func TestAFileSystemThatNeverAnswersStopsOnlyItsOwnRequest(t *testing.T) {
 		c.LLS(t, "mount", "stuck", "/fuse").Want(t, 11) // something else is mounted there
 		end()
 		c.Sh(t, "umount -l /fuse")
-		c.Do(t, "purge", "stuck", "--yes") // nothing holds it
+		c.Purge(t, "stuck") // nothing holds it
 		worksAgain(t, c)
 		before.letsGo(t)
 	})
@@ -220,7 +220,7 @@ func TestAFrozenContainerStopsNobodyElse(t *testing.T) {
 			switch found := kit.FindLVs(t, c.Name, "ice"); {
 			case r.Exit == 0 && len(found) == 1 && m != nil && m.Device == found[0].Device():
 				c.Do(t, "umount", "ice")
-				c.Do(t, "purge", "ice", "--yes")
+				c.Purge(t, "ice")
 			case r.Exit != 0 && len(found) == 0 && m == nil:
 			default:
 				t.Errorf("frozen after %v: %v; LVM has %+v, /data is %+v", delay, r, found, m)

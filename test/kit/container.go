@@ -69,6 +69,15 @@ func (c *Container) Do(t testing.TB, args ...string) string {
 	return c.Must(t, append([]string{"lls"}, args...)...)
 }
 
+// Purge destroys volumes of the container, one of each name: the live one, or else the latest in the trash.
+func (c *Container) Purge(t testing.TB, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		c.LLS(t, "delete", name) // it may be in the trash already
+		c.Do(t, "purge", name, "--yes")
+	}
+}
+
 // Background starts a line of shell in the container, which must exec the program that is meant, and gives its pid inside. It ends with
 // the test.
 func (c *Container) Background(t testing.TB, line string) (pid string) {

@@ -70,6 +70,13 @@ func Agent(t testing.TB, args ...string) Result {
 	return Run(t, append([]string{"lls-agent"}, args...)...)
 }
 
+// Purge destroys a volume as the sysadmin: the live one of that name, or else the latest in the trash.
+func Purge(t testing.TB, name string) {
+	t.Helper()
+	Agent(t, "delete", name) // it may be in the trash already
+	Agent(t, "purge", name, "--yes").Want(t, 0)
+}
+
 // AgentPID is the daemon's process, or 0 when none runs.
 func AgentPID(t testing.TB) int {
 	t.Helper()

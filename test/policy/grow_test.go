@@ -209,6 +209,7 @@ func TestAVolumeGrowsUnderAWriterInAContainer(t *testing.T) {
 	c.Do(t, "create", "mine", "--size", "128M", "--mount", "/data")
 	t.Cleanup(func() {
 		c.LLS(t, "umount", "mine")
+		c.LLS(t, "delete", "mine")
 		c.LLS(t, "purge", "mine", "--yes")
 	})
 	c.LLS(t, "set", "mine", "--grow-to", "64M").WantError(t, 2, "it has 128M already")

@@ -98,7 +98,7 @@ func volume(t *testing.T, name, size string) (dir string) {
 	}
 	t.Cleanup(func() {
 		kit.Run(t, "lls-agent", "umount", dir)
-		kit.Agent(t, "purge", name, "--yes").Want(t, 0)
+		kit.Purge(t, name)
 	})
 	kit.Agent(t, "mount", name, dir).Want(t, 0)
 	return dir
