@@ -56,7 +56,9 @@ func TestTheBusHearsOfContainers(t *testing.T) {
 		kit.Run(t, "lxc-stop", "-k", "-n", c.Name)
 		kit.Eventually(t, 10*time.Second, "its volume can be purged", func() bool { return kit.Agent(t, "purge", "onbus/still", "--yes").Exit == 0 })
 	})
-	var listed struct{ Data []map[string]map[string]map[string]any }
+	var listed struct {
+		Data []map[string]map[string]map[string]any
+	}
 	kit.Run(t, "busctl", "--json=short", "call", busName, "/org/lls/Agent1", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects").JSON(t, &listed)
 	object := ""
 	for path, interfaces := range listed.Data[0] {
