@@ -54,6 +54,7 @@ func TestTheBusHearsOfContainers(t *testing.T) {
 	c.Do(t, "create", "still", "--size", "64M")
 	t.Cleanup(func() {
 		kit.Run(t, "lxc-stop", "-k", "-n", c.Name)
+		kit.Agent(t, "delete", "onbus/still")
 		kit.Eventually(t, 10*time.Second, "its volume can be purged", func() bool { return kit.Agent(t, "purge", "onbus/still", "--yes").Exit == 0 })
 	})
 	var listed struct {

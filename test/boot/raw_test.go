@@ -222,7 +222,7 @@ func TestRawAccessEndsWithTheAgent(t *testing.T) {
 	kinds(t, func(t *testing.T, c *kit.Container) {
 		raw(t, "rw")
 		own(t, c, "left")
-		t.Cleanup(func() { c.LLS(t, "purge", "left", "--yes") })
+		t.Cleanup(func() { c.LLS(t, "delete", "left"); c.LLS(t, "purge", "left", "--yes") })
 		const node = "/dev/mf/left"
 		may(t, c, node, "rw")
 		v := kit.FindLV(t, c.Name, "left")

@@ -12,6 +12,7 @@ func othersSnapshot(t *testing.T, w *world) {
 	t.Helper()
 	start := time.Now()
 	w.alice.Do(t, "snapshot", dataset, "meanwhile")
+	w.alice.Do(t, "delete", "meanwhile")
 	w.alice.Do(t, "purge", "meanwhile", "--yes")
 	kit.Agent(t, "list").Want(t, 0)
 	if took := time.Since(start); took > 15*time.Second {
@@ -50,6 +51,7 @@ func TestASnapshotWaitsForTheDiskAlone(t *testing.T) {
 	purgeAfter(t, w.root, "dry")
 	purgeAfter(t, w.alice, "meanwhile")
 	w.root.Do(t, "snapshot", "wet", "dry")
+	w.root.Do(t, "delete", "dry")
 	w.root.Do(t, "purge", "dry", "--yes")
 	v := kit.FindLV(t, "root", "wet")
 	w.root.Must(t, "dd", "if=/dev/zero", "of=/wet/file", "bs=1M", "count=8")

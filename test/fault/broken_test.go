@@ -174,6 +174,7 @@ func TestAContainerStartsWhileLVMHangs(t *testing.T) {
 			t.Error(err)
 		}
 		box.LLS(t, "umount", "kept")
+		box.Do(t, "delete", "kept")
 		box.Do(t, "purge", "kept", "--yes")
 	}()
 	hang, mend := hangingLVM(t)
