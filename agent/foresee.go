@@ -29,11 +29,37 @@ func (c *call) policyExplain(ctx context.Context) (api.Explanation, error) {
 	if r, err = v.same(r); err != nil {
 		return api.Explanation{}, err
 	}
-	now := c.agent.opts.Now()
-	e, s, age := c.agent.look(v, c.agent.gather(ctx, v), r)
+	now, f := c.agent.opts.Now(), c.agent.gather(ctx, v)
+	e, s, age := c.agent.look(v, f, r)
 	s.Name = v.Catalog.Shown(c.asker, r) // for what it says to type
 	d := e.Judge(s, age, now)
-	return api.Explanation{Name: v.Catalog.Shown(c.asker, r), State: string(r.State), Action: d.Action.String(), Reasons: d.Reasons, Next: d.Outlook(), Change: d.Change}, nil
+	out := api.Explanation{Name: v.Catalog.Shown(c.asker, r), State: string(r.State), Action: d.Action.String(), Reasons: d.Reasons, Next: d.Outlook(), Change: d.Change}
+	if r.State == catalog.Trash && d.Action == policy.Keep {
+		c.agent.explainShortage(&out, v, f, r, now)
+	}
+	return out, nil
+}
+
+// explainShortage adds to what is said of a volume in the trash what comes of it when its pool is too full and cannot grow.
+func (a *Agent) explainShortage(out *api.Explanation, v *View, f facts, r *catalog.Record, now time.Time) {
+	p := v.pool(r.LV)
+	short := a.shortage(v, p)
+	if !short.Any() {
+		return
+	}
+	out.Reasons = append(out.Reasons, short.Why...)
+	trash := a.trash(v, f, p)
+	is := func(t policy.Trashed) bool { return t.Subject.ID == string(r.ID) }
+	if slices.ContainsFunc(policy.Pressure(trash, short, now), is) {
+		out.Action, out.Next = policy.Purge.String(), "it is purged before its time, in a moment"
+		return
+	}
+	if ok, kept := trash[slices.IndexFunc(trash, is)].Pressed(now); !ok {
+		out.Reasons = append(out.Reasons, kept...)
+		return
+	}
+	out.Reasons = append(out.Reasons, "what was longer in the trash goes first")
+	out.Next += ", or before its time if that is not enough"
 }
 
 // Horizons of a dry-run.
@@ -42,7 +68,7 @@ const (
 	dryRunFull  = 90 // percent
 )
 
-// dryRun tells what the policy would do now, in a week if nothing but time changed, and at 90 % full.
+// dryRun tells what the policy would do now to make room in a pool, in a week if nothing but time changed, and at 90 % full.
 func (c *call) dryRun(ctx context.Context) ([]api.Prospect, error) {
 	a := c.agent
 	v, err := a.store.current(ctx, 0)
@@ -50,7 +76,7 @@ func (c *call) dryRun(ctx context.Context) ([]api.Prospect, error) {
 		return nil, err
 	}
 	f, now := a.gather(ctx, v), a.opts.Now()
-	out := []api.Prospect{}
+	timed := []api.Prospect{}
 	for _, r := range v.Catalog.Records {
 		if r.State == catalog.Making {
 			continue
@@ -59,14 +85,32 @@ func (c *call) dryRun(ctx context.Context) ([]api.Prospect, error) {
 		for _, h := range e.Project(s, age, now, dryRunAhead, a.tendPeriod()) {
 			p := api.Prospect{After: int64(h.After.Seconds()), When: "in " + policy.FormatSpan(h.After), Name: v.Catalog.Shown(c.asker, r), ID: string(r.ID), Action: h.Action.String()}
 			p.Why = e.Judge(s, age, now).Reasons
-			out = append(out, p)
+			timed = append(timed, p)
 		}
 	}
-	slices.SortStableFunc(out, func(x, y api.Prospect) int { return cmp.Compare(x.After, y.After) })
+	slices.SortStableFunc(timed, func(x, y api.Prospect) int { return cmp.Compare(x.After, y.After) })
+	out, full := []api.Prospect{}, []api.Prospect{}
 	for _, p := range c.config.Pools {
-		out = append(out, a.atFull(v, f, p, now, c.asker)...)
+		short := a.shortage(v, p)
+		early := a.early("now", v, f, p, short, now, c.asker)
+		if short.Any() {
+			early = append([]api.Prospect{{When: "now", Name: p.Name, Action: "stay", Why: short.Why}}, early...)
+		}
+		out, full = append(out, early...), append(full, a.atFull(v, f, p, now, c.asker)...)
 	}
-	return out, nil
+	timed = slices.DeleteFunc(timed, func(p api.Prospect) bool {
+		return slices.ContainsFunc(out, func(q api.Prospect) bool { return q.ID == p.ID }) // it does not last so long
+	})
+	return slices.Concat(out, timed, full), nil
+}
+
+// early are the volumes that a pool which is so short would have purged before their time.
+func (a *Agent) early(when string, v *View, f facts, p policy.Pool, short policy.Shortage, now time.Time, asker catalog.Asker) (out []api.Prospect) {
+	for _, t := range policy.Pressure(a.trash(v, f, p), short, now) {
+		out = append(out, api.Prospect{When: when, Name: v.Catalog.Shown(asker, v.Catalog.ByID(catalog.ID(t.Subject.ID))), ID: t.Subject.ID,
+			Action: policy.Purge.String(), Why: []string{"the oldest in the trash of a pool that is too full and cannot grow"}})
+	}
+	return out
 }
 
 // atFull tells what would happen if a pool's data were 90 % full.
@@ -75,20 +119,13 @@ func (a *Agent) atFull(v *View, f facts, p policy.Pool, now time.Time, asker cat
 	if !ok {
 		return nil
 	}
-	rules := a.config().PoolRules(p.Name)
+	rules, fill := a.config().PoolRules(p.Name), fillOf(v, p, lv)
+	fill.Known, fill.DataPercent, fill.MetadataPercent = true, dryRunFull, 0
 	when := fmt.Sprintf("at %d%% of pool %s", dryRunFull, p.Name)
-	grows := rules.Data.Decide(growthState(v, p, lv.Size, dryRunFull, true))
+	grows := rules.Data.Decide(fill.Part(policy.PartData))
 	if grows.To > 0 {
 		return []api.Prospect{{When: when, Name: p.Name, Action: "grow", Why: []string{grows.Why}}}
 	}
-	out := []api.Prospect{{When: when, Name: p.Name, Action: "stay", Why: []string{grows.Why}}}
-	if rules.DataPercent <= 0 || dryRunFull < rules.DataPercent {
-		return out
-	}
-	need := int64(float64(lv.Size)/100*(dryRunFull-rules.DataPercent)) + 1
-	for _, t := range policy.Pressure(a.trash(v, f, p), need, now) {
-		_, why := t.Pressed(now)
-		out = append(out, api.Prospect{When: when, Name: v.Catalog.Shown(asker, v.Catalog.ByID(catalog.ID(t.Subject.ID))), ID: t.Subject.ID, Action: policy.Purge.String(), Why: why})
-	}
-	return out
+	stay := api.Prospect{When: when, Name: p.Name, Action: "stay", Why: []string{grows.Why}}
+	return append([]api.Prospect{stay}, a.early(when, v, f, p, rules.Shortage(fill), now, asker)...)
 }

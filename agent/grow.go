@@ -339,7 +339,7 @@ func (g *grower) tend(ctx context.Context, v *View, p policy.Pool, lv lvm.Pool, 
 // tendPart has one part grow if it is to.
 func (g *grower) tendPart(ctx context.Context, v *View, p policy.Pool, lv lvm.Pool, part policy.Part, rules policy.PoolRules, rule policy.Growth, size lvm.Size, percent float64) (wait time.Duration, grew bool) {
 	a, w, now := g.agent, g.parts[part], g.agent.growers.now()
-	s := a.partState(v, p, lv, part)
+	s := fillOf(v, p, lv).Part(part)
 	s.Grown, s.SinceGrown = !w.grownAt.IsZero(), now.Sub(w.grownAt)
 	d := rule.Decide(s)
 	wait = w.look(now, int64(size), percent, rule, quiet(part))

@@ -9,20 +9,6 @@ import (
 	"lls/policy"
 )
 
-// partState is a part of a pool as the policy sees it, but for when it last grew.
-func (a *Agent) partState(v *View, p policy.Pool, lv lvm.Pool, part policy.Part) policy.GrowthState {
-	if part == policy.PartMetadata {
-		s := growthState(v, p, lv.MetadataSize, lv.MetadataPercent, lv.Known)
-		s.GroupFree /= 2 // LVM keeps a spare as large
-		return s
-	}
-	s := growthState(v, p, lv.Size, lv.DataPercent, lv.Known)
-	if g, ok := v.group(p); ok { // what LVM would give the metadata along with all that is free
-		s.GroupFree = max(0, s.GroupFree-int64(g.MetadataCost(lv.Name, lv.MetadataFor(lv.Size+g.Free))))
-	}
-	return s
-}
-
 // group is the volume group of a pool.
 func (v *View) group(p policy.Pool) (lvm.Group, bool) {
 	for _, g := range v.Groups {

@@ -250,7 +250,8 @@ func fillOf(v *View, p policy.Pool, lv lvm.Pool) policy.Fill {
 		if string(g.Name) != p.Group {
 			continue
 		}
-		f.GroupSize, f.GroupFree = int64(g.Size), int64(g.Free)
+		f.GroupSize, f.GroupFree, f.Extent = int64(g.Size), int64(g.Free), int64(g.ExtentSize)
+		f.ForMetadata = int64(g.MetadataCost(lv.Name, lv.MetadataFor(lv.Size+g.Free)))
 		for _, vol := range g.Volumes {
 			if vol.Pool == lv.Name {
 				f.Virtual += int64(vol.Size)

@@ -328,18 +328,18 @@ func (a *Agent) relieve(ctx context.Context, p policy.Pool) {
 	if err != nil {
 		return
 	}
-	need := a.pressure(v, p)
-	if need <= 0 {
+	short := a.shortage(v, p)
+	if !short.Any() {
 		return
 	}
 	f, now := a.gather(ctx, v), a.opts.Now()
 	var chosen []*catalog.Record
-	for _, t := range policy.Pressure(a.trash(v, f, p), need, now) {
+	for _, t := range policy.Pressure(a.trash(v, f, p), short, now) {
 		chosen = append(chosen, v.Catalog.ByID(catalog.ID(t.Subject.ID)))
 	}
 	early := func(r *catalog.Record) (history.Deed, bool) {
 		line := v.Catalog.Shown(a.admin(), r) + " was purged before its time, because pool " + p.Name + " is too full"
-		return history.Deed{Purge: true, Owner: r.Owner.Name, Pool: p.Name, Line: line, Warning: true}, true
+		return history.Deed{Purge: true, Owner: r.Owner.Name, Pool: p.Name, Line: line, Why: short.Why, Warning: true}, true
 	}
 	a.intend(chosen, early)
 	defer a.toldOf(chosen)
@@ -367,28 +367,13 @@ func (a *Agent) trash(v *View, f facts, p policy.Pool) []policy.Trashed {
 	return all
 }
 
-// pressure is how many bytes a pool has to give back: above the level from which nothing new is made, when it cannot grow.
-func (a *Agent) pressure(v *View, p policy.Pool) int64 {
+// shortage is what a pool has to be given back, because it is too full and cannot grow.
+func (a *Agent) shortage(v *View, p policy.Pool) policy.Shortage {
 	lv, ok := findPool(v.Groups, p)
-	rules := a.config().PoolRules(p.Name)
-	if !ok || !lv.Known || rules.DataPercent <= 0 || lv.DataPercent < rules.DataPercent {
-		return 0
+	if !ok {
+		return policy.Shortage{}
 	}
-	if rules.Data.Decide(growthState(v, p, lv.Size, lv.DataPercent, lv.Known)).To > 0 {
-		return 0
-	}
-	return int64(float64(lv.Size)/100*(lv.DataPercent-rules.DataPercent)) + 1
-}
-
-// growthState is a part of a pool that may grow.
-func growthState(v *View, p policy.Pool, size lvm.Size, percent float64, known bool) policy.GrowthState {
-	s := policy.GrowthState{Size: int64(size), Percent: percent, PercentKnown: known, FromGroup: true}
-	for _, g := range v.Groups {
-		if string(g.Name) == p.Group {
-			s.GroupFree, s.GroupSize, s.Extent = int64(g.Free), int64(g.Size), int64(g.ExtentSize)
-		}
-	}
-	return s
+	return a.config().PoolRules(p.Name).Shortage(fillOf(v, p, lv))
 }
 
 // ageing is the goroutine that tends the volumes. Time is measured by a clock that nobody can set.

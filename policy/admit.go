@@ -198,6 +198,18 @@ type Fill struct {
 	Size, MetadataSize           int64 // of the pool
 	Virtual                      int64 // sum of the sizes of the volumes in it
 	GroupSize, GroupFree         int64 // of its volume group
+	Extent                       int64 // of its volume group; 0: any size
+	ForMetadata                  int64 // what of GroupFree the metadata would take, were data to have all the rest
+}
+
+// Part is what a fill says of one part of the pool, but for when that last grew.
+func (f Fill) Part(part Part) GrowthState {
+	s := GrowthState{Size: f.Size, Percent: f.DataPercent, PercentKnown: f.Known, Extent: f.Extent, FromGroup: true, GroupSize: f.GroupSize}
+	s.GroupFree = max(0, f.GroupFree-f.ForMetadata)
+	if part == PartMetadata {
+		s.Size, s.Percent, s.GroupFree = f.MetadataSize, f.MetadataPercent, f.GroupFree/2 // LVM keeps a spare as large
+	}
+	return s
 }
 
 // Admit decides whether a pool takes something new. It holds for the sysadmin as well.
@@ -206,9 +218,9 @@ func (p PoolRules) Admit(fill Fill, ask Ask) *Refusal {
 	case ask == Ask{}:
 		return nil
 	case fill.Known && fill.DataPercent >= p.DataPercent:
-		return tooFull("data", fill.DataPercent, p.DataPercent, p.Data.hope("growth.data", fill.Size, fill))
+		return tooFull("data", fill.DataPercent, p.DataPercent, p.Data.hope("growth.data", fill.Part(PartData)))
 	case fill.Known && fill.MetadataPercent >= p.MetadataPercent:
-		return tooFull("metadata", fill.MetadataPercent, p.MetadataPercent, p.Metadata.hope("growth.metadata", fill.MetadataSize, fill))
+		return tooFull("metadata", fill.MetadataPercent, p.MetadataPercent, p.Metadata.hope("growth.metadata", fill.Part(PartMetadata)))
 	}
 	if most := p.Overcommit * float64(fill.Size); p.Overcommit > 0 && most < math.MaxInt64 && ask.Size > 0 && ask.Size > int64(most)-fill.Virtual {
 		return &Refusal{
@@ -230,18 +242,20 @@ func tooFull(what string, percent, most float64, hope string) *Refusal {
 	}
 }
 
-// hope is what would make what is full larger. section is its name in lls.toml, size what it has now.
-func (g Growth) hope(section string, size int64, fill Fill) string {
-	reserve := g.Reserve.inBytes(fill.GroupSize)
+// hope is what would make what is full larger. section is its name in lls.toml.
+func (g Growth) hope(section string, s GrowthState) string {
+	d := g.Decide(s)
 	switch {
-	case g.Threshold == 0:
+	case d.Blocked == BlockedOff:
 		return fmt.Sprintf("it does not grow by itself (%s.threshold is 0): the sysadmin can grow it", section)
-	case g.Cap > 0 && size >= g.Cap:
+	case d.AtCap:
 		return fmt.Sprintf("it has grown to its cap (%s.cap is %s), which the sysadmin can raise", section, FormatSize(g.Cap))
-	case fill.GroupFree <= reserve && reserve > 0:
+	case d.Blocked == BlockedReserve:
 		return fmt.Sprintf("its volume group has no more room than %s.reserve keeps: it takes another disk", section)
-	case fill.GroupFree <= 0:
+	case d.Blocked == BlockedGroup:
 		return "its volume group has no more room: it takes another disk"
+	case s.Percent < g.Threshold:
+		return fmt.Sprintf("it grows by itself, but only from %s on (%s.threshold), which the sysadmin can lower", FormatPercent(g.Threshold), section)
 	}
 	return "it grows by itself, so try again in a moment"
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 )
@@ -177,7 +178,7 @@ func TestAPoolWatchesDataMetadataAndItsPromises(t *testing.T) {
 }
 
 func TestAFullPoolSaysWhatWouldHelp(t *testing.T) {
-	grows := Growth{Threshold: 80, Cap: 200 << 30, Reserve: Step{Percent: 10}}
+	grows := Growth{Threshold: 80, Step: Step{Percent: 20}, Cap: 200 << 30, Reserve: Step{Percent: 10}}
 	fill := Fill{DataPercent: 96.25, Known: true, Size: 100 << 30, GroupSize: 500 << 30, GroupFree: 51 << 30}
 	with := func(change func(g *Growth, f *Fill)) (PoolRules, Fill) {
 		g, f := grows, fill
@@ -190,6 +191,8 @@ func TestAFullPoolSaysWhatWouldHelp(t *testing.T) {
 		hope   string
 	}{
 		{"growing", func(*Growth, *Fill) {}, "it grows by itself, so try again in a moment"},
+		{"not yet growing", func(g *Growth, _ *Fill) { g.Threshold = 98 }, "it grows by itself, but only from 98% on (growth.data.threshold), which the sysadmin can lower"},
+		{"growing but for its metadata", func(g *Growth, f *Fill) { g.Reserve, f.GroupFree, f.ForMetadata = Step{}, 1<<30, 1<<30 }, "its volume group has no more room: it takes another disk"},
 		{"off", func(g *Growth, _ *Fill) { g.Threshold = 0 }, "it does not grow by itself (growth.data.threshold is 0): the sysadmin can grow it"},
 		{"at its cap", func(_ *Growth, f *Fill) { f.Size = 200 << 30 }, "it has grown to its cap (growth.data.cap is 200G), which the sysadmin can raise"},
 		{"at the reserve", func(_ *Growth, f *Fill) { f.GroupFree = 50 << 30 }, "its volume group has no more room than growth.data.reserve keeps: it takes another disk"},
@@ -208,6 +211,12 @@ func TestAFullPoolSaysWhatWouldHelp(t *testing.T) {
 	if r := p.Admit(f, Ask{Size: 1}); limitOf(r) != "limits.metadata_percent" ||
 		r.Hint != "make room: lls delete NAME, then lls purge NAME --yes; it has grown to its cap (growth.metadata.cap is 15G), which the sysadmin can raise" {
 		t.Errorf("metadata: %+v", r)
+	}
+	p, f = with(func(g *Growth, f *Fill) {
+		g.Reserve, f.DataPercent, f.MetadataPercent, f.MetadataSize, f.Extent, f.GroupFree = Step{}, 1, 91, 1<<30, 4<<20, 4<<20
+	})
+	if r := p.Admit(f, Ask{Size: 1}); r == nil || !strings.HasSuffix(r.Hint, "its volume group has no more room: it takes another disk") {
+		t.Errorf("metadata, whose spare would have no room: %+v", r)
 	}
 	p, f = PoolRules{DataPercent: 95, MetadataPercent: 90, Overcommit: 2}, Fill{Size: 50 << 30, Virtual: 99 << 30}
 	want := "limits.overcommit allows volumes of 100G in all in a pool of 50G: 99G is given away, and this needs 2G more"

@@ -42,6 +42,12 @@ const (
 	BlockedGroup   Block = "group full" // the volume group has nothing left
 )
 
+// Lasting says that what stands against a growth stays until somebody changes the policy, or gives the volume group more: time does not
+// end it. What is below its threshold, or cools down, or is not known, may well grow.
+func (b Block) Lasting() bool {
+	return b == BlockedOff || b == BlockedCap || b == BlockedReserve || b == BlockedGroup
+}
+
 // GrowthVerdict is whether something grows now, and why.
 type GrowthVerdict struct {
 	To      int64         // bytes that it grows to; 0: it does not grow now

@@ -83,10 +83,11 @@ func (t Trashed) Pressed(now time.Time) (ok bool, reasons []string) {
 	return len(found) == 0, reasons
 }
 
-// Pressure chooses what of a pool's trash is purged before its time to give need bytes back to the pool: the oldest first, by the time
-// that it was seen in the trash and then by its date, and no more than is needed. Where it is not known what one gives back, that is
-// the last one: the caller purges, looks, and asks again. Nothing but trash is ever chosen.
-func Pressure(trash []Trashed, need int64, now time.Time) (chosen []Trashed) {
+// Pressure chooses what of a pool's trash is purged before its time to give back what the pool is short of: the oldest first, by the time
+// that it was seen in the trash and then by its date, and no more than is needed. Where it is not known what one gives back, as it never
+// is of metadata, that is the last one: the caller purges, looks, and asks again. Nothing but trash is ever chosen.
+func Pressure(trash []Trashed, short Shortage, now time.Time) (chosen []Trashed) {
+	need := short.Data
 	trash = slices.Clone(trash)
 	slices.SortStableFunc(trash, func(a, b Trashed) int {
 		return cmp.Or(
@@ -95,14 +96,14 @@ func Pressure(trash []Trashed, need int64, now time.Time) (chosen []Trashed) {
 			cmp.Compare(a.Subject.ID, b.Subject.ID))
 	})
 	for _, t := range trash {
-		if need <= 0 {
+		if need <= 0 && !short.Metadata {
 			return chosen
 		}
 		if ok, _ := t.Pressed(now); !ok {
 			continue
 		}
 		chosen = append(chosen, t)
-		if !t.Subject.ExclusiveKnown {
+		if !t.Subject.ExclusiveKnown || short.Metadata {
 			return chosen
 		}
 		need -= max(t.Subject.Exclusive, 0)

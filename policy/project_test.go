@@ -133,13 +133,16 @@ func TestPressureTakesTheOldestTrashAndNoMore(t *testing.T) {
 		return out
 	}
 	for _, tt := range tests {
-		if got := ids(Pressure(trash, tt.need, noon)); !reflect.DeepEqual(got, tt.want) {
+		if got := ids(Pressure(trash, Shortage{Data: tt.need}, noon)); !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("for %d bytes: %v, want %v", tt.need, got, tt.want)
 		}
 	}
 	trash = append(trash, item("unmeasured", 5*day+30*time.Minute, -1, nil))
-	if got := ids(Pressure(trash, 1e6, noon)); !reflect.DeepEqual(got, []string{"older", "unmeasured"}) {
+	if got := ids(Pressure(trash, Shortage{Data: 1e6}, noon)); !reflect.DeepEqual(got, []string{"older", "unmeasured"}) {
 		t.Errorf("with one that nobody measured: %v", got)
+	}
+	if got := ids(Pressure(trash, Shortage{Data: 1e6, Metadata: true}, noon)); !reflect.DeepEqual(got, []string{"older"}) {
+		t.Errorf("for metadata, of which nobody knows what gives back how much: %v", got)
 	}
 	if trash[0].Subject.ID != "young" {
 		t.Error("the caller's list was sorted")

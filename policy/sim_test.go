@@ -254,7 +254,7 @@ func (w *simWorld) press() {
 	}
 	chosen := map[string]bool{}
 	youngest := Never
-	for _, c := range Pressure(trash, w.r.Int64N(120), w.now()) {
+	for _, c := range Pressure(trash, Shortage{Data: w.r.Int64N(120), Metadata: w.r.IntN(10) == 0}, w.now()) {
 		chosen[c.Subject.ID] = true
 		youngest = min(youngest, c.Age.Trash)
 	}
