@@ -90,9 +90,9 @@ func Parse(name string, data []byte, size SizeParser) (*Config, error) {
 	}
 	p.lines = findLines(string(data))
 	c := defaults()
-	p.general(c, top)
+	general := p.general(c, top)
 	p.pools(c, top["pools"])
-	p.rules(c, top["rules"])
+	p.checkLevels(c, general, p.rules(c, top["rules"]))
 	if err := p.result(); err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func Parse(name string, data []byte, size SizeParser) (*Config, error) {
 }
 
 // general reads everything but pools and rules.
-func (p *parser) general(c *Config, top map[string]any) {
+func (p *parser) general(c *Config, top map[string]any) *table {
 	keys := slices.DeleteFunc(p.keys(), func(k key) bool { return strings.HasPrefix(k.name, "raw.") })
 	t := p.table(nil, top, names(keys, "default_visibility", "default_fs", "deactivate_after", "lxc.paths", "lxc.client_groups", "pools", "rules",
 		"mail.to", "mail.from", "mail.relay", "mail.sendmail", "mail.every", "mail.levels"))
@@ -115,6 +115,7 @@ func (p *parser) general(c *Config, top map[string]any) {
 	for _, set := range t.settings(keys) {
 		set(&c.general)
 	}
+	return t
 }
 
 func groupID(v any) (uint32, error) {

@@ -82,10 +82,11 @@ func matches(pattern, name string) bool {
 	return ok
 }
 
-// rules reads [[rules]].
-func (p *parser) rules(c *Config, v any) {
+// rules reads [[rules]]. The result has the table of each, by its place in c.rules.
+func (p *parser) rules(c *Config, v any) map[int]*table {
+	from := map[int]*table{}
 	if v == nil {
-		return
+		return from
 	}
 	keys := p.keys()
 	for i, values := range p.tables([]string{"rules"}, v) {
@@ -102,8 +103,10 @@ func (p *parser) rules(c *Config, v any) {
 		if len(r.sets) == 0 && len(p.wrong) == wrong {
 			t.wrongAt("", "this rule sets nothing")
 		}
+		from[len(c.rules)] = t
 		c.rules = append(c.rules, r)
 	}
+	return from
 }
 
 // pattern is one that path.Match takes, and that a name could match: names have neither slash nor token.

@@ -53,7 +53,7 @@ func TestExitStatuses(t *testing.T) {
 		kit.Purge(t, "two-gib")
 	})
 	t.Run("13: the pool is full", func(t *testing.T) {
-		kit.WithConfig(t, "\n[limits]\ndata_percent = 0.001\n")
+		kit.WithConfig(t, "\n[limits]\ndata_percent = 0.001\n[growth.data]\nthreshold = 0\n")
 		rows := []badRow{
 			{"create", 13, []string{"create", "two", "--size", "64M"}},
 			{"snapshot", 13, []string{"snapshot", dataset, "two"}},

@@ -107,7 +107,7 @@ func TestALockedGroupDelaysAndBreaksNothing(t *testing.T) {
 
 func TestAPoolAtItsLimitTakesNothingNew(t *testing.T) {
 	scene(t)
-	kit.WithConfig(t, "\n[limits]\ndata_percent = 0.01\n")
+	kit.WithConfig(t, "\n[limits]\ndata_percent = 0.01\n[growth.data]\nthreshold = 0\n")
 	before := kit.TakeState(t)
 	box.LLS(t, "snapshot", dataset, "x", "--mount", "/a").WantError(t, 13)
 	box.LLS(t, "create", "x", "--size", "64M").WantError(t, 13)
