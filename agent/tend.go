@@ -103,6 +103,11 @@ func (f fstabOf) namesVolume(r *catalog.Record) bool {
 
 // gather reads the facts.
 func (a *Agent) gather(ctx context.Context, v *View) facts {
+	return a.gatherOf(ctx, v, a.guests.list())
+}
+
+// gatherOf reads the facts, with the fstabs of these guests only.
+func (a *Agent) gatherOf(ctx context.Context, v *View, guests []*guest) facts {
 	f := facts{places: a.places(), running: map[catalog.Owner]fstabOf{}, depended: map[string]bool{}}
 	for _, g := range v.Groups {
 		f.addDepended(g)
@@ -119,7 +124,7 @@ func (a *Agent) gather(ctx context.Context, v *View) facts {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, 4)
-	for _, g := range a.guests.list() {
+	for _, g := range guests {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
@@ -244,7 +249,7 @@ func (a *Agent) tend(ctx context.Context, step time.Duration) {
 	})
 	a.intend(due, func(r *catalog.Record) (history.Deed, bool) { return a.deed(v, r, verdicts[r.ID]) })
 	for _, r := range due {
-		if !a.during(ctx, func(ctx context.Context) { a.carryOut(ctx, v, r, verdicts[r.ID]) }) {
+		if !a.during(ctx, func(ctx context.Context) { a.carryOut(ctx, v, f, r, verdicts[r.ID]) }) {
 			break // the host goes down
 		}
 	}
@@ -260,20 +265,28 @@ func (a *Agent) tend(ctx context.Context, step time.Duration) {
 }
 
 // carryOut does what a verdict says. What changed meanwhile is left alone: it is looked at again a minute later.
-func (a *Agent) carryOut(ctx context.Context, v *View, r *catalog.Record, d verdict) {
+func (a *Agent) carryOut(ctx context.Context, v *View, f facts, r *catalog.Record, d verdict) {
 	var err error
 	switch d.Action {
 	case policy.Announce:
+		still := false
 		a.past.with(func(h *history.History) {
-			h.Ages[string(r.ID)] = h.Ages[string(r.ID)].Announce()
+			age := h.Ages[string(r.ID)]
+			if still = a.expiry(v, r).Judge(a.subject(v, f, r), age, a.opts.Now()).Action == policy.Announce; !still {
+				return // somebody used it since
+			}
+			h.Ages[string(r.ID)] = age.Announce()
 			d.Action = policy.Keep
 			a.past.verdicts[r.ID] = d
 		})
+		if !still {
+			return
+		}
 		a.tell(change{what: api.EventExpiring, was: r, now: r, view: v})
 		a.newsOf(ctx, plainNews, r.Owner, v.pool(r.LV).Name, v.Catalog.Shown(a.admin(), r)+" is unused, and goes to the trash in "+policy.FormatSpan(d.Wait), d.Reasons...)
 		return
 	case policy.Trash:
-		err = a.expire(ctx, r)
+		err = a.expire(ctx, v, r)
 	case policy.Purge:
 		err = a.discard(ctx, r, stillTrash(r))
 	}
@@ -294,19 +307,23 @@ func stillTrash(r *catalog.Record) func(*catalog.Record) bool {
 	}
 }
 
-// expire moves a volume to the trash that nobody uses. First its device goes, which LVM refuses while anybody has it open: what no list of
-// mounts shows is found so as well.
-func (a *Agent) expire(ctx context.Context, r *catalog.Record) error {
+// expire moves a volume to the trash that nobody uses. Others may have been done before it, which takes its time: so it is judged once
+// more. First its device goes, which LVM refuses while anybody has it open: what no list of mounts shows is found so as well.
+func (a *Agent) expire(ctx context.Context, v *View, r *catalog.Record) error {
 	defer a.raw.block(r.ID)()
 	if err := a.settle(ctx, r.ID); err != nil {
 		return err
 	}
+	own := slices.DeleteFunc(a.guests.list(), func(g *guest) bool { return g.Owner != r.Owner })
+	f := a.gatherOf(ctx, v, own) // asks a container's file system, which nobody is to wait for who wants to write
 	return a.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
 		now, err := v.same(r)
 		if err != nil {
 			return nil, err
 		}
-		if now.State != catalog.Live || now.Visible || !now.Lease.Equal(r.Lease) || now.Forever || a.raw.others(r.ID) || a.places().mounted(now.LV) != policy.No {
+		f.places = a.places()
+		d := a.expiry(v, now).Judge(a.subject(v, f, now), a.past.age(r.ID), a.opts.Now())
+		if d.Action != policy.Trash || !now.Lease.Equal(r.Lease) || a.raw.others(r.ID) {
 			return nil, api.Errorf(api.Busy, "it is used or wanted again")
 		}
 		if err := w.Deactivate(ctx, r.LV.Name); err != nil {

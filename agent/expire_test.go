@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"lls/agent/api"
+	"lls/agent/catalog"
+	"lls/agent/mount"
+	"lls/policy"
+)
+
+// due has snapshots of c1 unused until all of them are to be announced, or, once they were, to go to the trash, and does nothing yet.
+// The result is the view of that look, and the verdict on each.
+func (b *bench) due(action policy.Action, ids ...catalog.ID) (*View, facts, map[catalog.ID]verdict) {
+	b.t.Helper()
+	a := b.agent
+	for range 100 {
+		v, err := a.store.current(b.t.Context(), 0)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		f, now := a.gather(b.t.Context(), v), a.opts.Now().Add(policy.MaxStep)
+		a.opts.Now = func() time.Time { return now }
+		all, ready := map[catalog.ID]verdict{}, true
+		for _, id := range ids {
+			r := v.Catalog.ByID(id)
+			e, s := a.expiry(v, r), a.subject(v, f, r)
+			age := e.Observe(a.past.age(id), s, policy.MaxStep, now)
+			a.past.history.Ages[string(id)] = age
+			all[id] = verdict{e.Judge(s, age, now), now}
+			if all[id].Action == policy.Announce && action != policy.Announce {
+				a.carryOut(b.t.Context(), v, f, r, all[id])
+			}
+			ready = ready && all[id].Action == action
+		}
+		if ready {
+			return v, f, all
+		}
+	}
+	b.t.Fatalf("they do not come to %s", action)
+	return nil, facts{}, nil
+}
+
+// Many may be due at once, and each takes its time.
+func TestWhatIsUsedWhileOthersExpireStays(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(b *bench)
+		stays  bool
+	}{
+		{"nobody does anything", func(*bench) {}, false},
+		{"it is mounted, and unmounted again", func(b *bench) {
+			b.post(b.c1, api.PathMount, api.MountRequest{Name: "mine", Path: "/data"}, "") // which no list of mounts shows here
+		}, true},
+		{"it is in the fstab by now", func(b *bench) { b.mounts.fstab = "lls:mine /data lls noauto,x-lls.auto 0 0\n" }, true},
+		{"its container stops", func(b *bench) { delete(b.agent.guests.all, b.guest1.Key()) }, true},
+		{"it is leased", func(b *bench) { b.post(b.c1, api.PathKeep, api.KeepRequest{Name: "mine", For: "1d"}, "") }, true},
+		{"it is visible", func(b *bench) {
+			b.post(b.c1, api.PathSet, api.SetRequest{Name: "mine", Visibility: api.Visible}, "")
+		}, true},
+		{"the policy lets it live longer", func(b *bench) {
+			delete(b.agent.guests.all, b.guest1.Key()) // which has no tree to be told in
+			b.reload(testConfig + "[expiry]\nunused = \"1h\"\n")
+			b.agent.guests.all[b.guest1.Key()] = b.guest1
+		}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t)
+			b.reload(testConfig + quietMail + "[expiry]\nunused = \"10m\"\nnotice = \"10m\"\n")
+			b.agent.points = func(*guest) ([]mount.Point, error) { return nil, nil }
+			b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, "")
+			b.agent.guests.all[b.guest1.Key()] = b.guest1
+			id := catalog.ID(b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "mine"}, "").ID)
+			v, f, all := b.due(policy.Trash, id)
+			tt.change(b)
+			b.agent.carryOut(context.WithoutCancel(t.Context()), v, f, v.Catalog.ByID(id), all[id])
+			if r := b.fresh(id); (r.State == catalog.Live) != tt.stays {
+				t.Errorf("it is %s", r.State)
+			}
+		})
+	}
+}
+
+func TestWhatIsUsedWhileOthersAreAnnouncedIsNot(t *testing.T) {
+	b := newBench(t)
+	b.reload(testConfig + quietMail + "[expiry]\nunused = \"10m\"\nnotice = \"10m\"\n")
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, "")
+	b.agent.guests.all[b.guest1.Key()] = b.guest1
+	one := catalog.ID(b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "one"}, "").ID)
+	two := catalog.ID(b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "two"}, "").ID)
+	v, f, all := b.due(policy.Announce, one, two)
+	b.agent.past.verdicts = all
+	b.post(b.c1, api.PathMount, api.MountRequest{Name: "two", Path: "/data"}, "")
+	for _, id := range []catalog.ID{one, two} {
+		b.agent.carryOut(t.Context(), v, f, v.Catalog.ByID(id), all[id])
+	}
+	wantLines(t, b.news(), "c1/one is unused")
+	if b.agent.past.age(two).Announced {
+		t.Error("what was used a moment ago is announced")
+	}
+}
