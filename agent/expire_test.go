@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,5 +101,32 @@ func TestWhatIsUsedWhileOthersAreAnnouncedIsNot(t *testing.T) {
 	wantLines(t, b.news(), "c1/one is unused")
 	if b.agent.past.age(two).Announced {
 		t.Error("what was used a moment ago is announced")
+	}
+}
+
+// A lease is inherited with the running time that is left of it, so that no clock that is wrong by then can end it.
+func TestARefreshKeepsALeaseWhateverTheClockSays(t *testing.T) {
+	b := newBench(t)
+	b.agent.guests.all[b.guest1.Key()] = b.guest1
+	now := b.agent.opts.Now()
+	b.agent.opts.Now = func() time.Time { return now }
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, "")
+	b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "mine"}, "")
+	b.post(b.c1, api.PathKeep, api.KeepRequest{Name: "mine", For: "5d"}, "")
+	look := func() {
+		now = now.Add(policy.MaxStep)
+		b.agent.tend(t.Context(), policy.MaxStep)
+	}
+	look()
+	look()
+	now = now.AddDate(10, 0, 0)
+	b.post(b.c1, api.PathRefresh, api.NameRequest{Name: "mine"}, "")
+	look()
+	var e api.Explanation
+	if err := b.admin.Get(t.Context(), api.PathExplain, url.Values{"name": {"c1/mine"}}, &e); err != nil {
+		t.Fatal(err)
+	}
+	if why := strings.Join(e.Reasons, "; "); !strings.Contains(why, "both the date and 4d 23h of running time must pass") {
+		t.Errorf("%+v", e)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"lls/agent/api"
 	"lls/agent/catalog"
+	"lls/agent/history"
 	"lls/agent/mount"
 	"lls/lvm"
 	"lls/policy"
@@ -309,6 +310,7 @@ func (a *Agent) swap(ctx context.Context, old, next *catalog.Record) error {
 		if err := w.Deactivate(ctx, was.LV.Name); err != nil {
 			return nil, err
 		}
+		lease := a.past.age(was.ID).Heir()
 		gone, live := retired(was, made.ID, a), *made
 		inherit(&live, was) // it may have changed since
 		live.State = catalog.Live
@@ -318,6 +320,7 @@ func (a *Agent) swap(ctx context.Context, old, next *catalog.Record) error {
 				return nil, err
 			}
 		}
+		a.past.with(func(h *history.History) { h.Ages[string(made.ID)] = lease })
 		return both(
 			changed(was.LV.Name, func(v *lvm.Volume) { v.Tags, v.Active, v.Major, v.Minor = gone.Tags(), false, 0, 0 }),
 			changed(made.LV.Name, func(v *lvm.Volume) { v.Tags = live.Tags() }),

@@ -159,6 +159,11 @@ func (age Age) Announce() Age {
 	return age
 }
 
+// Heir is the age of a volume that takes the place of another with its lease, of which a part has passed.
+func (age Age) Heir() Age {
+	return Age{Lease: age.Lease, LeaseLength: age.LeaseLength, LeaseSeen: age.LeaseSeen}
+}
+
 func (age *Age) withdraw() { age.Announced, age.SinceAnnounced = false, 0 }
 
 func (age *Age) restart() {
@@ -189,7 +194,8 @@ func (age Age) trash(s Subject, step time.Duration) Age {
 // observation can have written.
 func (age Age) of(s Subject) Age {
 	if age.Owner != s.Owner {
-		age = Age{Owner: s.Owner, Lease: age.Lease, LeaseLength: age.LeaseLength, LeaseSeen: age.LeaseSeen}
+		age = age.Heir()
+		age.Owner = s.Owner
 	}
 	for _, counter := range []*time.Duration{&age.Unused, &age.Idle, &age.SinceAnnounced, &age.Trash, &age.LeaseLength, &age.LeaseSeen} {
 		*counter = max(*counter, 0)
