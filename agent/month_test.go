@@ -44,6 +44,7 @@ operations_per_minute = 0
 snapshots_per_minute = 0
 [trim]
 every = "0"
+pressure = 0
 [expiry]
 unused = "3d"
 notice = "1d"
@@ -69,15 +70,11 @@ type month struct {
 	changes    int
 	acted      map[policy.Action]int
 	undeleted  int
-}
+	mono       time.Duration // running time of all agents
+	pool       monthPool
+	forecast   *forecast // nil: none that still holds
 
-// note is what the observer knows: running time, of the agent's ticks alone.
-type note struct {
-	unused  time.Duration // since it was last used, or wanted
-	trashed time.Duration // in the trash
-	byUser  bool          // whoever deleted it
-	told    bool
-	tags    string // before it went to the trash, without its state
+	early, explained, foreseen, foretoldNow, refreshed, given int
 }
 
 type monthDevices struct {
@@ -95,6 +92,16 @@ type monthMounts struct {
 	m *month
 }
 
+func (f *monthMounts) Unmount(_ context.Context, _ *mount.Box, major, minor uint32, _ string) error {
+	for id, d := range f.m.devices {
+		if _, there := f.m.mounted[id]; there && d == (device{major, minor}) {
+			f.m.unmount(id)
+			return nil
+		}
+	}
+	return mount.ErrNotMounted
+}
+
 func (f *monthMounts) ReadFile(_ context.Context, b *mount.Box, _ string, _ int) ([]byte, error) {
 	var text strings.Builder
 	for name := range f.m.fstab[f.m.containers[b.PID].Owner] {
@@ -105,8 +112,9 @@ func (f *monthMounts) ReadFile(_ context.Context, b *mount.Box, _ string, _ int)
 
 func newMonth(t *testing.T, seed uint64) *month {
 	m := &month{T: t, rand: rand.New(rand.NewPCG(seed, 1)), lvm: lvmtest.NewFake(lvm.Options{Managed: catalog.Managed}), wall: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
-		running: map[catalog.Owner]bool{}, mounted: map[catalog.ID]catalog.Owner{}, devices: map[catalog.ID]device{}, fstab: map[catalog.Owner]map[catalog.Name]bool{}, notes: map[catalog.ID]*note{}, acted: map[policy.Action]int{}}
-	m.lvm.AddGroup(testVG, 100<<40)
+		running: map[catalog.Owner]bool{}, mounted: map[catalog.ID]catalog.Owner{}, devices: map[catalog.ID]device{}, fstab: map[catalog.Owner]map[catalog.Name]bool{}, notes: map[catalog.ID]*note{}, acted: map[policy.Action]int{},
+		pool: monthPool{phase: calm, bytes: map[catalog.ID]int64{}, measured: map[catalog.ID]bool{}, metadata: 10}}
+	m.lvm.AddGroup(testVG, 1000<<40)
 	err := m.lvm.CreatePool(t.Context(), lvm.CreatePool{VG: testVG, Name: testPool, Size: 50 << 40, Tags: []lvm.Tag{catalog.PoolTag("main")}})
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +151,9 @@ func (m *month) restart() {
 		m.Fatal(err)
 	}
 	a.points = m.points
-	m.agent = a
+	a.growers.now = func() time.Time { return time.Unix(0, 0).Add(m.mono) }
+	m.agent, m.forecast, m.pool.grower = a, nil, newGrower(a, "main")
+	clear(m.pool.measured)
 	for i, c := range m.containers {
 		if m.running[c.Owner] {
 			m.boot(i)
@@ -245,8 +255,16 @@ func (m *month) dataset(c *call, name string, visible *bool) error {
 func (m *month) snapshot(o catalog.Owner) {
 	name := fmt.Sprintf("s%d", m.rand.IntN(1<<30))
 	out, err := m.as(o).snapshot(m.Context(), api.SnapshotRequest{Source: fmt.Sprintf("set%d", m.rand.IntN(10)), Name: name})
-	want(m, out, err)
-	m.notes[catalog.ID(out.ID)] = &note{}
+	if out, ok := wantMade(m, out, err); ok {
+		m.made(catalog.ID(out.ID), &note{})
+	}
+}
+
+// made notes a new volume.
+func (m *month) made(id catalog.ID, n *note) {
+	m.notes[id], m.pool.bytes[id] = n, m.rand.Int64N(40<<30)
+	m.touch(id)
+	m.pour()
 }
 
 // one is any of the volumes that fit, or nil.
@@ -261,29 +279,17 @@ func (m *month) one(fits func(*catalog.Record) bool) *catalog.Record {
 	return nil
 }
 
-// foretold is what policy explain says of every volume before a tick.
-func (m *month) foretold() map[catalog.ID]policy.Verdict {
-	a := m.agent
-	v, err := a.store.current(m.Context(), 0)
-	if err != nil {
-		m.Fatal(err)
-	}
-	f, out := a.gather(m.Context(), v), map[catalog.ID]policy.Verdict{}
-	for _, r := range v.Catalog.Records {
-		s, e := a.subject(v, f, r), a.expiry(v, r)
-		out[r.ID] = e.Judge(s, e.Observe(a.past.age(r.ID), s, 0, m.wall), m.wall)
-	}
-	return out
-}
-
 // tick lets time pass and holds what the agent did against what was foretold and noted.
 func (m *month) tick() {
 	before, said := m.records(), m.foretold()
+	data, metadata := m.shortOf()
+	var early []*catalog.Record
+	natural := false
 	ages := map[catalog.ID]policy.Age{}
 	for id := range before {
 		ages[id] = m.agent.past.age(id)
 	}
-	m.wall = m.wall.Add(monthTick)
+	m.wall, m.mono = m.wall.Add(monthTick), m.mono+monthTick
 	m.agent.tend(m.Context(), monthTick)
 	after := m.records()
 	for id, was := range before {
@@ -297,7 +303,17 @@ func (m *month) tick() {
 		case m.agent.past.age(id).Announced && !ages[id].Announced:
 			did = policy.Announce
 		}
-		if v := said[id]; did != v.Action && (did != v.Next || v.Wait > monthTick) {
+		v := said[id]
+		asSaid := did == v.Action || did == v.Next && v.Wait <= monthTick
+		if did != policy.Keep {
+			m.happened(was, did, !asSaid)
+		}
+		if did == policy.Purge && n != nil && !asSaid {
+			early = append(early, was)
+			continue
+		}
+		natural = natural || did == policy.Purge
+		if !asSaid {
 			m.Errorf("%s: %s was done; foretold was %s, then %s after %v: %v", was.LV.Name, did, v.Action, v.Next, v.Wait, v.Reasons)
 		}
 		if n == nil {
@@ -309,62 +325,10 @@ func (m *month) tick() {
 		m.check(was, n, did)
 		m.age(was, n, did)
 	}
+	m.checkEarly(before, early, data, metadata, natural)
+	m.grow()
 	if g := m.group(); len(g.Others) != m.plain {
 		m.Errorf("%d volumes are nobody's now, and were %d", len(g.Others), m.plain)
-	}
-}
-
-// check is the oracle.
-func (m *month) check(r *catalog.Record, n *note, did policy.Action) {
-	m.acted[did]++
-	bad := func(why string) { m.Errorf("%s: %s, but %s", r.LV.Name, did, why) }
-	switch did {
-	case policy.Keep:
-		return
-	case policy.Trash, policy.Announce:
-		_, mounted := m.mounted[r.ID]
-		switch {
-		case r.Origin == "":
-			bad("it is no snapshot")
-		case r.Visible:
-			bad("it is a dataset")
-		case mounted:
-			bad("it is mounted")
-		case r.Forever || r.Lease.After(m.wall):
-			bad("it is leased")
-		case m.fstab[r.Owner][r.Name]:
-			bad("its fstab names it")
-		case !m.running[r.Owner]:
-			bad("its container is stopped")
-		case n.unused+monthTick < monthUnused:
-			bad("it is young: unused for " + n.unused.String())
-		case did == policy.Trash && !n.told:
-			bad("its owner was not told")
-		case did == policy.Trash && n.unused+monthTick < monthUnused+monthNotice:
-			bad("its owner was told too late: unused for " + n.unused.String())
-		}
-	case policy.Purge:
-		if r.State != catalog.Trash || n.trashed+monthTick < monthTrash {
-			bad("it was in the trash for " + n.trashed.String())
-		}
-	}
-}
-
-// age is what the observer notes after a tick.
-func (m *month) age(r *catalog.Record, n *note, did policy.Action) {
-	_, mounted := m.mounted[r.ID]
-	switch {
-	case did == policy.Announce:
-		n.told = true
-		n.unused += monthTick
-	case did == policy.Trash:
-		n.trashed, n.byUser, n.tags = 0, false, tagsOf(r)
-	case r.State == catalog.Trash:
-		n.trashed += monthTick
-	case mounted || r.Visible:
-		n.unused = 0
-	default:
-		n.unused += monthTick
 	}
 }
 
@@ -372,9 +336,24 @@ func (m *month) age(r *catalog.Record, n *note, did policy.Action) {
 func TestAMonthOfLife(t *testing.T) {
 	m := newMonth(t, 42)
 	m.populate()
+	const day = int(24 * time.Hour / monthTick)
 	for i := range monthTicks {
+		if i%day == 0 {
+			m.endForecast()
+			m.enter(phases[i/day%len(phases)])
+		}
 		if i%monthPace == 0 {
 			m.live()
+		}
+		if i%(3*day) == day/2 {
+			m.giveSome()
+		}
+		m.write()
+		m.pour()
+		if hour := i % day * 24 / day; i%(day/24) == 0 && (hour == 2 || hour%4 == 2 && m.pool.phase != calm && m.pool.phase != grows) {
+			m.endForecast()
+			m.press()
+			m.ask()
 		}
 		m.tick()
 		switch {
@@ -383,72 +362,39 @@ func TestAMonthOfLife(t *testing.T) {
 			m.restart()
 		case i%1801 == 1800:
 			m.wall = m.wall.AddDate(10-20*m.rand.IntN(2), 0, 0)
+			m.forecast = nil
 		}
 		if t.Failed() {
 			t.Fatalf("at tick %d", i)
 		}
 	}
-	t.Logf("done by the policy: %v; %d volumes undeleted, %d at the end", m.acted, m.undeleted, len(m.records()))
+	m.endForecast()
+	m.enter(calm)
+	m.quietWeek()
+	m.saw()
+}
+
+// saw fails the test when it showed too little.
+func (m *month) saw() {
+	m.Logf("done by the policy: %v; %d volumes undeleted, %d at the end", m.acted, m.undeleted, len(m.records()))
+	m.Logf("%d purged early, the pool grew %d times, %d refreshed, %d given", m.early, m.pool.grown, m.refreshed, m.given)
+	m.Logf("%d explained, %d things foreseen in the morning, %d at once", m.explained, m.foreseen, m.foretoldNow)
+	for what, n := range map[string]int{"purged early": m.early, "foreseen": m.foreseen} {
+		if n < monthLeast {
+			m.Errorf("%d were %s only, so little was shown", n, what)
+		}
+	}
+	for what, n := range map[string]int{"the pool growing": m.pool.grown, "a refresh": m.refreshed, "a volume given": m.given, "an early purge foretold": m.foretoldNow} {
+		if n == 0 {
+			m.Errorf("%s was never seen", what)
+		}
+	}
 	for _, action := range []policy.Action{policy.Announce, policy.Trash, policy.Purge} {
 		if m.acted[action] < monthLeast {
-			t.Errorf("%s was done %d times only, so little was shown", action, m.acted[action])
+			m.Errorf("%s was done %d times only, so little was shown", action, m.acted[action])
 		}
 	}
 	if m.undeleted < monthLeast {
-		t.Errorf("%d volumes were undeleted only", m.undeleted)
+		m.Errorf("%d volumes were undeleted only", m.undeleted)
 	}
-	m.quietWeek()
-}
-
-// quietWeek holds the dry-run against a week in which nobody does anything.
-func (m *month) quietWeek() {
-	foretold := map[string]string{}
-	a := m.agent
-	v, err := a.store.current(m.Context(), 0)
-	if err != nil {
-		m.Fatal(err)
-	}
-	f := a.gather(m.Context(), v)
-	for _, r := range v.Catalog.Records {
-		e, s, age := a.look(v, f, r)
-		for _, h := range e.Project(s, age, m.wall, quietDays*24*time.Hour, monthTick) {
-			foretold[fmt.Sprintf("%s %s", r.ID, h.Action)] = h.After.String()
-		}
-	}
-	happened := map[string]string{}
-	for n := range int(quietDays * 24 * time.Hour / monthTick) {
-		before, announced := m.records(), map[catalog.ID]bool{}
-		for id := range before {
-			announced[id] = a.past.age(id).Announced
-		}
-		m.tick()
-		after := m.records()
-		when := (time.Duration(n+1) * monthTick).String()
-		for id, was := range before {
-			switch now := after[id]; {
-			case now == nil:
-				happened[fmt.Sprintf("%s %s", id, policy.Purge)] = when
-			case was.State != now.State:
-				happened[fmt.Sprintf("%s %s", id, policy.Trash)] = when
-			case a.past.age(id).Announced && !announced[id]:
-				happened[fmt.Sprintf("%s %s", id, policy.Announce)] = when
-			}
-		}
-	}
-	if !maps.Equal(foretold, happened) {
-		for what, when := range foretold {
-			if happened[what] != when {
-				m.Errorf("dry-run foretold %s after %s; it happened after %q", what, when, happened[what])
-			}
-		}
-		for what, when := range happened {
-			if foretold[what] == "" {
-				m.Errorf("%s happened after %s, and was not foretold", what, when)
-			}
-		}
-	}
-	if len(foretold) < monthLeast {
-		m.Errorf("%d things were foretold for the week, so little was shown", len(foretold))
-	}
-	m.Logf("%d things happened in the week, as foretold", len(happened))
 }
