@@ -108,6 +108,7 @@ type fakeDevices struct {
 	sync    func(ctx context.Context, path string) error
 	fill    *PoolFill
 	read    []string // devices whose superblocks were read
+	claimed []bool   // what Claimed says, one after the other; false in the end
 }
 
 func (f *fakeDevices) Number(_ lvm.VG, name lvm.Name) (uint32, uint32, error) {
@@ -141,7 +142,16 @@ func (f *fakeDevices) Identify(path string) (filesystem.Identity, error) {
 func (f *fakeDevices) Open(lvm.VG, lvm.Name, uint32, uint32) (*os.File, error) {
 	return os.Open(os.DevNull)
 }
-func (f *fakeDevices) Claimed(string) bool { return false }
+func (f *fakeDevices) Claimed(string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.claimed) == 0 {
+		return false
+	}
+	now := f.claimed[0]
+	f.claimed = f.claimed[1:]
+	return now
+}
 func (f *fakeDevices) Check(context.Context, string, filesystem.Type, bool) error {
 	return nil
 }

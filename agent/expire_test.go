@@ -71,7 +71,7 @@ func TestWhatIsUsedWhileOthersExpireStays(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t)
 			b.reload(testConfig + quietMail + "[expiry]\nunused = \"10m\"\nnotice = \"10m\"\n")
-			b.agent.points = func(*guest) ([]mount.Point, error) { return nil, nil }
+			b.agent.points = func(*guest, mount.Keep) ([]mount.Point, error) { return nil, nil }
 			b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, "")
 			b.agent.guests.all[b.guest1.Key()] = b.guest1
 			id := catalog.ID(b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "mine"}, "").ID)

@@ -156,19 +156,21 @@ func TestWhatTheBusTellsCanBeSeen(t *testing.T) {
 	b.told(1)
 	b.post(b.admin, api.PathMount, api.MountRequest{Name: "c1/a", Path: "/x"}, "")
 	b.told(2)
-	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "a"}, "")
+	b.post(b.admin, api.PathDelete, api.NameRequest{Name: "c1/a"}, "")
 	b.told(3)
+	b.post(b.c1, api.PathPurge, api.NameRequest{Name: "a"}, "")
+	b.told(4)
 	reports := b.lvm.Calls("Report")
 	b.agent.guests.mu.Lock()
 	b.agent.guests.all[b.guest1.Key()] = b.guest1 // it started, and no volume changed
 	b.agent.guests.mu.Unlock()
 	b.agent.sayContainer(bus.ContainerStarted, b.guest1.Container)
-	b.told(4)
+	b.told(5)
 	b.agent.guests.mu.Lock()
 	delete(b.agent.guests.all, b.guest1.Key())
 	b.agent.guests.mu.Unlock()
 	b.agent.sayContainer(bus.ContainerStopped, b.guest1.Container)
-	b.told(5)
+	b.told(6)
 	if n := b.lvm.Calls("Report"); n != reports {
 		t.Errorf("LVM was asked %d times for containers", n-reports)
 	}
@@ -182,6 +184,7 @@ func TestWhatTheBusTellsCanBeSeen(t *testing.T) {
 	}{
 		{bus.VolumeCreated, bus.VolumePath(v.ID), true, "stopped"},
 		{bus.Mounted, bus.VolumePath(v.ID), true, "stopped"},
+		{bus.VolumeDeleted, bus.VolumePath(v.ID), true, "stopped"},
 		{bus.VolumePurged, bus.VolumePath(v.ID), true, "stopped"},
 		{bus.ContainerStarted, bus.ContainerPath("c1", "t1"), false, "running"},
 		{bus.ContainerStopped, bus.ContainerPath("c1", "t1"), false, "stopped"},

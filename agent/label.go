@@ -65,8 +65,9 @@ func (k *called) put(vg lvm.VG, name lvm.Name, id filesystem.Identity, now time.
 	k.was[string(vg)+"/"+string(name)] = calledAt{id, now}
 }
 
-// look is one search for volumes by what their file systems are called, among those that a container may mount: its own first. A dataset
-// and its snapshots are called alike, so what several alike are called is none of them.
+// look is one search for volumes by what their file systems are called, among those that a container may mount: its own first, then the
+// host's. A dataset and its snapshots are called alike, so what several alike are called is none of them; and so nobody's elsewhere count,
+// or whoever shows a snapshot to others would be found in the dataset's place, or have it not found.
 type look struct {
 	*call
 	partial bool // not all volumes could be looked at
@@ -97,18 +98,18 @@ func (l *look) find(ctx context.Context, wanted []hooks.Tag) map[hooks.Tag]strin
 		return nil
 	}
 	l.partial = len(v.Missing) > 0
-	var mine, others []*catalog.Record
+	var mine, hosts []*catalog.Record
 	for _, r := range v.Catalog.Records {
 		switch {
 		case r.State != catalog.Live || r.FS == "" || r.May(l.asker, catalog.Mount, "mount", "") != nil:
 		case r.Owner == l.asker.Owner:
 			mine = append(mine, r)
-		default:
-			others = append(others, r)
+		case r.Owner.IsHost():
+			hosts = append(hosts, r)
 		}
 	}
 	found := map[hooks.Tag]string{}
-	for _, records := range [][]*catalog.Record{mine, others} {
+	for _, records := range [][]*catalog.Record{mine, hosts} {
 		if len(wanted) == 0 {
 			break
 		}

@@ -87,6 +87,13 @@ func TestALabelActivatesNothingForLongAndNothingForTheRootDirectory(t *testing.T
 	b.setFstab("UUID=UUID-of-mine /d ext4 nofail", "UUID=uuid-of-d1 /e ext4 nofail")
 	replay("1 on, 0 off, 0 read", "d1 mine", 2)
 
+	// What another container shows is nobody's by a label: it could be made to be called like a dataset.
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "theirs", Size: "1G", Owner: "c2"}, "")
+	b.post(b.admin, api.PathSet, api.SetRequest{Name: "c2/theirs", Visibility: api.Visible, Access: api.AccessRW}, "")
+	calls()
+	b.setFstab("UUID=uuid-of-theirs /d ext4 nofail")
+	replay("0 on, 0 off, 2 read", "d1 mine", 0)
+
 	now := time.Now().Add(calledAge)
 	b.agent.opts.Now = func() time.Time { return now }
 	b.setFstab("UUID=another /d ext4 nofail")

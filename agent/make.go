@@ -148,13 +148,9 @@ func (c *call) overPool(ctx context.Context, v *View, verb, name string, p polic
 	return nil
 }
 
-// full is a refusal of the policy as an error.
-// refused is the error of what a limit stands against: one that is over by itself is not full, but busy until then.
+// refused is a refusal of the policy as an error.
 func refused(doing string, r *policy.Refusal) *api.Error {
-	if r.Wait > 0 {
-		return api.Errorf(api.Busy, "cannot %s: %s", doing, r.Why).WithHint("%s", r.Hint).After(r.Wait).Because(r)
-	}
-	return api.Errorf(api.Full, "cannot %s: %s", doing, r.Why).WithHint("%s", r.Hint).Because(r)
+	return api.Errorf(api.Full, "cannot %s: %s", doing, r.Why).WithHint("%s", r.Hint).After(r.Wait).Because(r)
 }
 
 func (c *call) create(ctx context.Context, in api.CreateRequest) (api.Volume, error) {

@@ -145,7 +145,7 @@ func TestMountsThatAreNotKnown(t *testing.T) {
 	k.fail["/more"] = fmt.Errorf("cannot read them: %w", mount.ErrMounts)
 	b.post(b.c1, api.PathMount, api.MountRequest{Name: "mine", Path: "/more"}, api.Denied)
 	b.lvm.SetOpen(testVG, b.record(mine.ID).LV.Name, false)
-	if err := b.agent.expire(t.Context(), b.record(mine.ID)); !api.Busy.Is(err) {
+	if err := b.agent.expire(t.Context(), b.agent.store.latest(), b.record(mine.ID)); !api.Busy.Is(err) {
 		t.Errorf("expired: %v", err)
 	}
 	if got := k.mounted(b.guest1, mine.ID); got == "" {

@@ -199,7 +199,7 @@ func TestAContainersOperationsAreCountedByTheMinute(t *testing.T) {
 	set(b.c1, "")
 	b.post(b.c1, api.PathSet, api.SetRequest{Name: "nosuch", Access: "rw"}, api.NotFound) // what failed was work as well
 	err := api.AsError(b.c1.Post(t.Context(), api.PathSet, api.SetRequest{Name: "a", Access: "ro"}, nil))
-	if err.Code != api.Busy || err.Message != "cannot set a volume now: limits.operations_per_minute allows 3 within a minute" || err.Hint != "try again in 40s" || err.RetryAfter != 40 {
+	if err.Code != api.Full || err.Message != "cannot set a volume now: limits.operations_per_minute allows 3 within a minute" || err.Hint != "try again in 40s" || err.RetryAfter != 40 {
 		t.Errorf("%v, %v, %v", err.Code, err, err.Hint)
 	}
 	b.list(b.c1, true) // to look costs nothing
@@ -208,10 +208,10 @@ func TestAContainersOperationsAreCountedByTheMinute(t *testing.T) {
 		b.post(b.admin, api.PathSet, api.SetRequest{Name: "c1/a", Access: api.AccessRW}, "")
 	}
 	pass(40*time.Second - 1)
-	set(b.c1, api.Busy)
+	set(b.c1, api.Full)
 	pass(1)
 	set(b.c1, "")
-	set(b.c1, api.Busy)
+	set(b.c1, api.Full)
 	pass(time.Hour)
 	set(c2, "")
 	if n := len(b.agent.rates.all); n != 1 {
@@ -232,14 +232,14 @@ func TestSnapshotsOfOneOriginAreCountedByTheMinute(t *testing.T) {
 	snap(b.c1, "d", "s1", "")
 	snap(b.c1, "d", "s1", api.Exists) // none was taken
 	snap(b.c1, "d", "s2", "")
-	snap(b.c1, "d", "s3", api.Busy)
+	snap(b.c1, "d", "s3", api.Full)
 	snap(b.c1, "e", "s3", "")
 	snap(c2, "d", "s1", "") // nobody can keep another from a dataset
 	for n := range 5 {
 		snap(b.admin, "d", fmt.Sprintf("a%d", n), "")
 	}
 	pass(time.Minute - 1)
-	snap(b.c1, "d", "s4", api.Busy)
+	snap(b.c1, "d", "s4", api.Full)
 	pass(1)
 	snap(b.c1, "d", "s4", "")
 	pass(time.Minute)
@@ -249,7 +249,7 @@ func TestSnapshotsOfOneOriginAreCountedByTheMinute(t *testing.T) {
 	b.destroy(b.c1, "s5")
 	snap(b.c1, "d", "s6", "")
 	b.destroy(b.c1, "s6")
-	snap(b.c1, "d", "s7", api.Busy)
+	snap(b.c1, "d", "s7", api.Full)
 }
 
 func TestUsageAndConfigTellTheLimitsOfEachPool(t *testing.T) {

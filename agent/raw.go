@@ -86,6 +86,9 @@ func (a *Agent) hold(v *View, want map[grant]bool) (err error) {
 		if openErr == nil {
 			if openErr = a.raw.add(g, f); openErr != nil {
 				openErr = errors.Join(openErr, f.Close())
+			} else if g.write && a.devices.Claimed(a.store.lvm.Device(r.LV.VG, r.LV.Name)) {
+				// It was mounted between wantedGrants and add. Who mounts it from now on finds the grant, and takes it back.
+				openErr = errors.Join(errBlocked, a.raw.forget(g))
 			}
 		}
 		if openErr != nil {

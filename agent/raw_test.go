@@ -209,3 +209,21 @@ func TestNobodyIsGrantedWhatIsBlocked(t *testing.T) {
 		t.Error("its device is still open")
 	}
 }
+
+// A mount may come and be done between the look at what may be granted and the grant.
+func TestWhatWasJustMountedIsNotGrantedForWriting(t *testing.T) {
+	b := newBench(t)
+	v := b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
+	for _, tt := range []struct {
+		write, claimed, granted bool
+	}{{true, true, false}, {false, true, true}, {true, false, true}} {
+		g := grant{b.guest1.Key(), catalog.ID(v.ID), device{253, 7}, tt.write}
+		b.dev.mu.Lock()
+		b.dev.claimed = []bool{tt.claimed}
+		b.dev.mu.Unlock()
+		want := map[grant]bool{g: true}
+		if err := b.agent.hold(b.agent.store.latest(), want); err != nil || want[g] != tt.granted || b.agent.raw.has(g) != tt.granted {
+			t.Errorf("%+v: %v, wanted are %v", tt, err, want)
+		}
+	}
+}

@@ -262,7 +262,7 @@ func TestARefreshHoldsThePoolsLimitsAndTheRates(t *testing.T) {
 	old := b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "mine"}, "")
 	b.reload(testConfig + "snapshots_per_minute = 2\n")
 	b.refresh(b.c1, "mine")
-	b.refused(b.c1, "mine", api.Busy)
+	b.refused(b.c1, "mine", api.Full)
 	b.reload(testConfig)
 	b.lvm.SetFill(testVG, testPool, 96, 0)
 	if _, err := b.agent.store.current(t.Context(), 0); err != nil {

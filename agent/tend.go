@@ -339,9 +339,10 @@ func (a *Agent) expire(ctx context.Context, v *View, r *catalog.Record) error {
 	})
 }
 
-// relieve purges the oldest of a pool's trash before its time when the pool is too full and cannot grow.
+// relieve purges the oldest of a pool's trash before its time when the pool is too full and cannot grow. What each gives back was measured
+// a while ago: it looks at the pool again after each, and purges none when there is room by then.
 func (a *Agent) relieve(ctx context.Context, p policy.Pool) {
-	v, err := a.store.current(ctx, 0) // what was purged a moment ago has made room
+	v, err := a.store.current(ctx, 0)
 	if err != nil {
 		return
 	}
@@ -349,28 +350,33 @@ func (a *Agent) relieve(ctx context.Context, p policy.Pool) {
 	if !short.Any() {
 		return
 	}
-	f, now := a.gather(ctx, v), a.opts.Now()
-	var chosen []*catalog.Record
-	for _, t := range policy.Pressure(a.trash(v, f, p), short, now) {
-		chosen = append(chosen, v.Catalog.ByID(catalog.ID(t.Subject.ID)))
-	}
-	early := func(r *catalog.Record) (history.Deed, bool) {
-		line := v.Catalog.Shown(a.admin(), r) + " was purged before its time, because pool " + p.Name + " is too full"
-		return history.Deed{Purge: true, Owner: r.Owner.Name, Pool: p.Name, Line: line, Why: short.Why, Warning: true}, true
-	}
-	a.intend(chosen, early)
-	defer a.toldOf(chosen)
-	for _, r := range chosen {
-		if !a.during(ctx, func(ctx context.Context) { err = a.discard(ctx, r, stillTrash(r)) }) {
+	for _, t := range policy.Pressure(a.trash(v, a.gather(ctx, v), p), short, a.opts.Now()) {
+		r := v.Catalog.ByID(catalog.ID(t.Subject.ID))
+		now, err := a.store.current(ctx, 0)
+		if err != nil || !a.shortage(now, p).Any() {
+			return
+		}
+		if !a.during(ctx, func(ctx context.Context) { err = a.purgeEarly(ctx, v, r, p, short) }) {
 			return
 		}
 		if err != nil {
 			a.log.Warn("cannot make room in a pool", "pool", p.Name, "volume", r.LV.Name, "error", err)
-			continue
 		}
-		done, _ := early(r)
-		a.tellDeed(ctx, done)
 	}
+}
+
+// purgeEarly removes what is in the trash of a pool that is short of something, and tells of it.
+func (a *Agent) purgeEarly(ctx context.Context, v *View, r *catalog.Record, p policy.Pool, short policy.Shortage) error {
+	line := v.Catalog.Shown(a.admin(), r) + " was purged before its time, because pool " + p.Name + " is too full"
+	early := history.Deed{Purge: true, Owner: r.Owner.Name, Pool: p.Name, Line: line, Why: short.Why, Warning: true}
+	one := []*catalog.Record{r}
+	a.intend(one, func(*catalog.Record) (history.Deed, bool) { return early, true })
+	defer a.toldOf(one)
+	if err := a.discard(ctx, r, stillTrash(r)); err != nil {
+		return err
+	}
+	a.tellDeed(ctx, early)
+	return nil
 }
 
 // trash is what a pool has in the trash, as the policy sees it.

@@ -85,6 +85,7 @@ func TestNothingIsSnapshotBeforeItIsWrittenOut(t *testing.T) {
 	for _, err := range []error{nil, filesystem.ErrNotMounted, errors.New("input/output error")} {
 		b.dev.sync = func(context.Context, string) error { return err }
 		b.post(b.admin, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "next"}, "")
+		b.post(b.admin, api.PathDelete, api.NameRequest{Name: "next"}, "")
 		b.post(b.admin, api.PathPurge, api.NameRequest{Name: "next"}, "")
 	}
 }

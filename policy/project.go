@@ -84,13 +84,21 @@ func (t Trashed) Pressed(now time.Time) (ok bool, reasons []string) {
 }
 
 // Pressure chooses what of a pool's trash is purged before its time to give back what the pool is short of: the oldest first, by the time
-// that it was seen in the trash and then by its date, and no more than is needed. Where it is not known what one gives back, as it never
-// is of metadata, that is the last one: the caller purges, looks, and asks again. Nothing but trash is ever chosen.
+// that it was seen in the trash and then by its date, and no more than is needed. What was known to give no data back comes after all
+// others, where data is short. Where it is not known what one gives back, as it never is of metadata, and not of what gave nothing back
+// before the others went, that is the last one: the caller purges, looks, and asks again. Nothing but trash is ever chosen.
 func Pressure(trash []Trashed, short Shortage, now time.Time) (chosen []Trashed) {
 	need := short.Data
 	trash = slices.Clone(trash)
+	useless := func(t Trashed) int {
+		if !short.Metadata && t.Subject.ExclusiveKnown && t.Subject.Exclusive <= 0 {
+			return 1
+		}
+		return 0
+	}
 	slices.SortStableFunc(trash, func(a, b Trashed) int {
 		return cmp.Or(
+			cmp.Compare(useless(a), useless(b)),
 			cmp.Compare(b.Age.of(b.Subject).trashOf(b.Subject), a.Age.of(a.Subject).trashOf(a.Subject)),
 			a.Subject.Deleted.Compare(b.Subject.Deleted),
 			cmp.Compare(a.Subject.ID, b.Subject.ID))
@@ -103,7 +111,7 @@ func Pressure(trash []Trashed, short Shortage, now time.Time) (chosen []Trashed)
 			continue
 		}
 		chosen = append(chosen, t)
-		if !t.Subject.ExclusiveKnown || short.Metadata {
+		if !t.Subject.ExclusiveKnown || short.Metadata || useless(t) > 0 {
 			return chosen
 		}
 		need -= max(t.Subject.Exclusive, 0)

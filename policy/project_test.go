@@ -3,6 +3,7 @@ package policy
 import (
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 )
@@ -136,6 +137,16 @@ func TestPressureTakesTheOldestTrashAndNoMore(t *testing.T) {
 		if got := ids(Pressure(trash, Shortage{Data: tt.need}, noon)); !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("for %d bytes: %v, want %v", tt.need, got, tt.want)
 		}
+	}
+	useless := append(slices.Clone(trash), item("same", 6*day, 0, nil), item("equal", 6*day+time.Hour, 0, nil))
+	if got := ids(Pressure(useless, Shortage{Data: 11}, noon)); !reflect.DeepEqual(got, []string{"older", "old"}) {
+		t.Errorf("with some that give nothing back: %v", got)
+	}
+	if got := ids(Pressure(useless, Shortage{Data: 1e6}, noon)); !reflect.DeepEqual(got, []string{"older", "old", "young", "equal"}) {
+		t.Errorf("with some that give nothing back, and too few others: %v", got)
+	}
+	if got := ids(Pressure(useless, Shortage{Metadata: true}, noon)); !reflect.DeepEqual(got, []string{"equal"}) {
+		t.Errorf("each has metadata of its own: %v", got)
 	}
 	trash = append(trash, item("unmeasured", 5*day+30*time.Minute, -1, nil))
 	if got := ids(Pressure(trash, Shortage{Data: 1e6}, noon)); !reflect.DeepEqual(got, []string{"older", "unmeasured"}) {
