@@ -185,6 +185,7 @@ func (s *Setup) makeLoop(ctx context.Context, file string, size lvm.Size) (devic
 	if err != nil {
 		return "", fmt.Errorf("cannot make the pool's file: %w", err)
 	}
+	s.Say("LLS uses a file that may grow to %s: %s", size, file)
 	err = errors.Join(f.Truncate(int64(size)), f.Close())
 	if err == nil {
 		device, err = Loops{s.Run}.attach(ctx, file)

@@ -36,9 +36,7 @@ func runInit(ctx context.Context, call *cli.Call) int {
 			return call.Report(initError(err, req))
 		}
 	}
-	if call.Has("yes") || !call.Ask() {
-		_, _ = fmt.Fprintln(call.Stderr, "LLS uses "+uses(req))
-	} else {
+	if !call.Has("yes") {
 		// Where nobody can be asked, silence is a yes: what holds data is never touched.
 		answer, err := call.Confirm(ctx, "LLS will use "+uses(req)+". Go on?")
 		if err != nil {

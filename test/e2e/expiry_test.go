@@ -58,9 +58,9 @@ func TestUnusedSnapshotsExpire(t *testing.T) {
 		_, told := state(t, w.alice, "idle")
 		return told
 	})
-	if text := w.alice.Must(t, "cat", "/lls/NOTICE"); !strings.Contains(text, "lls keep idle --for") {
-		t.Errorf("/lls/NOTICE: %q", text)
-	}
+	kit.Eventually(t, 10*time.Second, "/lls/NOTICE tells how to keep it", func() bool { // it is written once the list says so
+		return strings.Contains(w.alice.Must(t, "cat", "/lls/NOTICE"), "lls keep idle --for")
+	})
 	kit.Eventually(t, 30*time.Second, "it goes to the trash", func() bool {
 		now, _ := state(t, w.alice, "idle")
 		return now == "trash"
