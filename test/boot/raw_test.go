@@ -32,7 +32,7 @@ func writes(t *testing.T, c *kit.Container, path string) bool {
 func may(t *testing.T, c *kit.Container, path, want string) {
 	t.Helper()
 	var got string
-	end := time.Now().Add(20 * time.Second) // the reconciliation is the slowest way for a right to come back
+	end := time.Now().Add(time.Minute) // the reconciliation is the slowest way for a right to come back, and a translated processor ten times slower
 	for {
 		got = ""
 		if reads(t, c, path) {
