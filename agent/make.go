@@ -326,6 +326,10 @@ func (c *call) addSnapshot(ctx context.Context, w lvm.Writer, v *View, source ca
 	err := w.Snapshot(ctx, lvm.Snapshot{Origin: src.LV.Name, Name: p.LV.Name, Tags: p.Tags(), ReadOnly: readOnly, Activate: activate})
 	if err != nil {
 		c.agent.unmake(ctx, w, p)
+		if errors.Is(err, lvm.ErrFrozen) {
+			err = api.Errorf(api.Busy, "cannot %s %s: the file system of its origin is frozen", p.verb, p.Name).Because(err).
+				WithHint("have it thawed: fsfreeze -u, then try again")
+		}
 		return nil, err
 	}
 	p.LV.Tags, p.LV.Size, p.LV.Origin, p.LV.OriginUUID = p.Tags(), src.LV.Size, src.LV.Name, src.LV.UUID

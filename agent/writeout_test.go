@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"lls/agent/api"
 	"lls/agent/filesystem"
+	"lls/lvm"
 )
 
 func TestWritingOutIsDoneAgainUntilItIsQuick(t *testing.T) {
@@ -81,6 +83,10 @@ func TestNothingIsSnapshotBeforeItIsWrittenOut(t *testing.T) {
 	if v := b.record(mine.ID); v == nil || v.State != api.StateLive {
 		t.Errorf("it is %+v", v)
 	}
+	// Linux may not let LVM suspend what somebody has frozen.
+	b.dev.sync = nil
+	b.lvm.Fail("Snapshot", fmt.Errorf("cannot snapshot it: %w", lvm.ErrFrozen))
+	b.post(b.admin, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "next"}, api.Busy)
 	// What cannot be written out is not kept from being saved.
 	for _, err := range []error{nil, filesystem.ErrNotMounted, errors.New("input/output error")} {
 		b.dev.sync = func(context.Context, string) error { return err }

@@ -2,6 +2,7 @@ package lvm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -73,7 +74,11 @@ func (w *writer) Snapshot(ctx context.Context, s Snapshot) error {
 		if !origin.Thin {
 			return ErrNoPool
 		}
-		return w.afterCreate(ctx, g, failure, s.Name, origin.Pool, s.Tags, s.Activate)
+		err := w.afterCreate(ctx, g, failure, s.Name, origin.Pool, s.Tags, s.Activate)
+		if errors.Is(err, errFailed) && frozen(failure.Stderr) {
+			return ErrFrozen
+		}
+		return err
 	}, "lvcreate", args...)
 	if err != nil {
 		return fmt.Errorf("cannot snapshot volume %s/%s: %w", w.vg, s.Origin, err)
@@ -136,4 +141,15 @@ func (h *Host) full(ctx context.Context, p Pool) bool {
 	f := &fields{row: row{"threshold": value}}
 	threshold, ok := f.percent("threshold")
 	return ok && (p.DataPercent >= threshold || p.MetadataPercent >= threshold)
+}
+
+// frozen says whether LVM failed because the kernel lets nobody freeze a file system twice (EBUSY of the ioctl, libdm/ioctl/libdm-iface.c of
+// lvm2). Nothing else tells of that.
+func frozen(stderr string) bool {
+	for line := range strings.Lines(stderr) {
+		if strings.Contains(line, "suspend ioctl on") && strings.Contains(line, "Device or resource busy") {
+			return true
+		}
+	}
+	return false
 }

@@ -7,8 +7,9 @@ import (
 )
 
 // Errors a caller decides on. LVM's exit status says nothing, so they are found
-// by reading the group again after a failure, never from prose. What LVM said
-// is in the *run.Error that errors.As finds in the same error.
+// by reading the group again after a failure, and from prose only where nothing
+// else tells (create.go). What LVM said is in the *run.Error that errors.As finds
+// in the same error.
 var (
 	ErrNoGroup      = errors.New("no such volume group")
 	ErrNotFound     = errors.New("no such volume")
@@ -22,6 +23,10 @@ var (
 	ErrHoldsData    = errors.New("holds data")
 	ErrChanged      = errors.New("changed meanwhile")
 	ErrClosedWriter = errors.New("writer used after its end")
+
+	// ErrFrozen means that somebody has frozen the file system of an origin, which
+	// Linux before 6.8 or so lets nobody suspend then.
+	ErrFrozen = errors.New("its file system is frozen")
 
 	// ErrForeignProfile means a pool that carries a metadata profile of somebody
 	// else's.
