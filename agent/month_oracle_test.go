@@ -20,9 +20,14 @@ type note struct {
 	leaseFor, leaseOf time.Duration // what it was given for, and what of that has passed
 }
 
-// leased is what the observer knows of a lease. A tick is let pass, and the second that a date has not.
-func (m *month) leased(r *catalog.Record, n *note) bool {
-	return r.Forever || m.wall.Before(n.leaseEnd) || n.leaseOf+monthTick+time.Second < n.leaseFor
+// leased is what the observer knows of a lease: whether it surely holds, or may hold. The two differ by a tick, and by the second that a
+// date has not.
+func (m *month) leased(r *catalog.Record, n *note, surely bool) bool {
+	slack := monthTick + time.Second
+	if !surely {
+		slack = -slack
+	}
+	return r.Forever || m.wall.Before(n.leaseEnd) || n.leaseOf+slack < n.leaseFor
 }
 
 // check is the oracle.
@@ -41,7 +46,7 @@ func (m *month) check(r *catalog.Record, n *note, did policy.Action) {
 			bad("it is a dataset")
 		case mounted:
 			bad("it is mounted")
-		case m.leased(r, n):
+		case m.leased(r, n, true):
 			bad("it is leased")
 		case m.fstab[r.Owner][r.Name]:
 			bad("its fstab names it")

@@ -178,7 +178,7 @@ func (m *month) mayTake(r *catalog.Record, surely bool) bool {
 		slack = -slack
 	}
 	_, mounted := m.mounted[r.ID]
-	return n != nil && r.State == catalog.Trash && !mounted && !m.leased(r, n) && n.trashed+slack >= monthGrace
+	return n != nil && r.State == catalog.Trash && !mounted && !m.leased(r, n, !surely) && n.trashed+slack >= monthGrace
 }
 
 // checkEarly is the oracle of what went before its time in a tick; all is what there was before, natural says that other trash went too.
@@ -225,8 +225,8 @@ func (m *month) checkEarly(all map[catalog.ID]*catalog.Record, early []*catalog.
 		switch {
 		case len(early) == 0:
 			m.Errorf("the pool is short of %d bytes (metadata: %v), but %s stayed", data, metadata, r.LV.Name)
-		case m.notes[id].trashed > youngest+2*monthTick:
-			m.Errorf("%s was longer in the trash than what was purged early, and stayed", r.LV.Name)
+		case m.notes[id].trashed > youngest+3*monthTick: // those that went have not aged by this tick
+			m.Errorf("%s was longer in the trash than what was purged early, and stayed: %+v, %+v", r.LV.Name, *m.notes[id], m.agent.past.age(id))
 		}
 	}
 	m.checkNow(early, natural)
