@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/cryptotest"
 	"time"
 
 	"lls/agent/api"
@@ -110,7 +111,9 @@ func (f *monthMounts) ReadFile(_ context.Context, b *mount.Box, _ string, _ int)
 	return []byte(text.String()), nil
 }
 
+// newMonth is the same life for the same seed, the ids of volumes included.
 func newMonth(t *testing.T, seed uint64) *month {
+	cryptotest.SetGlobalRandom(t, seed)
 	m := &month{T: t, rand: rand.New(rand.NewPCG(seed, 1)), lvm: lvmtest.NewFake(lvm.Options{Managed: catalog.Managed}), wall: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
 		running: map[catalog.Owner]bool{}, mounted: map[catalog.ID]catalog.Owner{}, devices: map[catalog.ID]device{}, fstab: map[catalog.Owner]map[catalog.Name]bool{}, notes: map[catalog.ID]*note{}, acted: map[policy.Action]int{},
 		pool: monthPool{phase: calm, bytes: map[catalog.ID]int64{}, measured: map[catalog.ID]bool{}, metadata: 10}}
