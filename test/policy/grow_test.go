@@ -76,7 +76,8 @@ func TestAPoolGrowsUnderAWriterUpToItsCap(t *testing.T) {
 	server(t)
 	kit.Agent(t, "mail", "test").Want(t, 0)
 	kit.Agent(t, "reload").Want(t, 0) // which has what waits tried at once
-	n := mailed(t, "pool main: data grew from 256M to", "left in the group:", "forecast:", "pool main: data cannot grow", "because it was")
+	// It may have been LVM that was quicker, as the writer is faster than anybody on a busy machine.
+	n := mailed(t, "pool main: data grew from 256M to", "left in the group:", "forecast:", "pool main: data cannot grow")
 	t.Logf("the mail:\n%s", strings.Join(mails(t), "\n"))
 	if n != 1 {
 		t.Errorf("the first growth was mailed %d times", n)
@@ -136,7 +137,7 @@ func TestMetadataGrowsUnderScatteredWritesUpToItsCap(t *testing.T) {
 	attached(t, "") // LVM knows no cap
 	server(t)
 	kit.Agent(t, "reload").Want(t, 0)
-	mailed(t, "pool main: metadata grew from", "pool main: metadata cannot grow", "does not grow by itself beyond")
+	mailed(t, "pool main: metadata grew from", "because it was", "pool main: metadata cannot grow", "does not grow by itself beyond")
 }
 
 func TestLVMGrowsThePoolWhileTheAgentIsDead(t *testing.T) {
