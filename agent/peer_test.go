@@ -92,7 +92,7 @@ func TestPeerChild(t *testing.T) {
 
 func TestAPeerOfManyGroupsIsKnownByAllOfThem(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root can give a process other groups")
+		t.Skip("needs root, to give a process other groups")
 	}
 	path := t.TempDir() + "/s"
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
