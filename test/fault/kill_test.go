@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -98,16 +99,21 @@ func TestKilledAtAnyMomentTheAgentLosesNothing(t *testing.T) {
 // helper is the program that places mounts.
 const helper = "/usr/lib/lls/lls-mount"
 
-// withDyingHelper has every helper killed so long after its start, while do runs.
-func withDyingHelper(t *testing.T, after string, do func()) {
+// withDyingHelper has every helper killed as it enters its n-th such system call, while do runs, and fails the test when none was.
+func withDyingHelper(t *testing.T, call string, n int, do func()) {
 	t.Helper()
-	script := "#!/bin/sh\n( sleep " + after + "; kill -9 $$ ) </dev/null >/dev/null 2>&1 &\nexec " + helper + ".real \"$@\"\n"
+	died := filepath.Join(t.TempDir(), "died")
+	script := fmt.Sprintf("#!/bin/sh\nstrace -f -qq -o /dev/null -e trace=%s -e inject=%[1]s:signal=KILL:when=%d %s.real \"$@\"\n"+
+		"e=$?; [ $e != 137 ] || echo died >> %s; exit $e\n", call, n, helper, died)
 	if err := errors.Join(os.Rename(helper, helper+".real"), os.WriteFile(helper, []byte(script), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
 		if err := os.Rename(helper+".real", helper); err != nil {
 			t.Fatal(err)
+		}
+		if _, err := os.Stat(died); err != nil {
+			t.Errorf("no helper was killed at %s number %d", call, n)
 		}
 	}()
 	do()
@@ -116,23 +122,30 @@ func withDyingHelper(t *testing.T, after string, do func()) {
 func TestAKilledHelperLeavesAMountOrNone(t *testing.T) {
 	scene(t)
 	box.Do(t, "snapshot", dataset, "h")
-	failed := 0
-	for _, after := range []string{"0", "0.002", "0.004", "0.006", "0.008", "0.012", "0.016", "0.025"} {
-		withDyingHelper(t, after, func() {
-			r := box.LLS(t, "mount", "h", "/b")
-			switch there := isAt(t, "h", "/b"); {
-			case r.Exit == 0 && !there:
-				t.Errorf("answered as mounted, and is not: %v", r)
-			case r.Exit != 0:
-				failed++ // it may have been killed when the mount was there already
+	for _, at := range []struct {
+		call  string
+		n     int
+		there bool // the mount was placed before
+	}{
+		{"setns", 1, false},      // before it enters the container
+		{"openat2", 1, false},    // before it walks the path
+		{"move_mount", 1, false}, // before the mount is placed
+		{"write", 1, true},       // before it answers
+	} {
+		t.Run(fmt.Sprintf("%s %d", at.call, at.n), func(t *testing.T) {
+			withDyingHelper(t, at.call, at.n, func() {
+				r := box.LLS(t, "mount", "h", "/b")
+				switch there := isAt(t, "h", "/b"); {
+				case r.Exit == 0 && !there:
+					t.Errorf("answered as mounted, and is not: %v", r)
+				case there != at.there:
+					t.Errorf("there is a mount: %t, want %t; the answer was %v", there, at.there, r)
+				}
+			})
+			if isAt(t, "h", "/b") {
+				box.Do(t, "umount", "h")
 			}
 		})
-		if isAt(t, "h", "/b") {
-			box.Do(t, "umount", "h")
-		}
-	}
-	if failed == 0 {
-		t.Error("no helper was killed in time")
 	}
 	recovered(t, "helpers were killed")
 	box.LLS(t, "mount", "h", "/b").Want(t, 0)
