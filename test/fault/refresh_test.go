@@ -92,7 +92,8 @@ func TestKilledInARefreshTheAgentLosesNeitherTheOldNorTheNew(t *testing.T) {
 		box.Sh(t, "echo "+edit+" >/a/edit; sync")
 		onTheHost(t, "feed", "state", edit)
 		was := kit.FindLV(t, box.Name, "x")
-		delay := rand.N(whole)
+		// Each round in its part of the time, so that some come too early and some too late.
+		delay := time.Duration((float64(round%refreshRounds) + rand.Float64()) / refreshRounds * 1.5 * float64(whole))
 		what := fmt.Sprintf("round %d, killed after %v", round, delay)
 		done := start(t, "refresh", "x", "--yes")
 		killAgent(t, delay)
