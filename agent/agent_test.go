@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -422,11 +421,7 @@ func TestHostGIDFollowsTheMap(t *testing.T) {
 
 func TestWatchersSeeWhatTheyMayKnow(t *testing.T) {
 	b := newBench(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	b.agent.work.Go(func() { b.agent.follow(ctx) })
-	defer cancel()
-	b.list(b.admin, false) // the first view is where following begins
-	time.Sleep(50 * time.Millisecond)
+	b.follow()
 	admin, c1 := b.agent.feed.join(), b.agent.feed.join()
 	hidden := false
 	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "hid", Size: "1G", Visible: &hidden}, "")
@@ -468,21 +463,22 @@ func TestWatchersSeeWhatTheyMayKnow(t *testing.T) {
 
 func TestAWatcherGetsAStream(t *testing.T) {
 	b := newBench(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	b.agent.work.Go(func() { b.agent.follow(ctx) })
-	defer cancel()
+	b.follow()
 	conn, err := net.Dial("unix", filepath.Join(filepath.Dir(b.config), "c"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	b.list(b.admin, false)
 	if _, err := conn.Write([]byte("GET /1.0/watch HTTP/1.0\r\n\r\n")); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(50 * time.Millisecond)
+	within(t, "somebody watches", func() bool {
+		b.agent.feed.mu.Lock()
+		defer b.agent.feed.mu.Unlock()
+		return len(b.agent.feed.watchers) == 1
+	})
 	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
-	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	text := make([]byte, 4096)
 	for n := 0; !strings.Contains(string(text[:n]), `"what":"created","name":"a"`); {
 		m, err := conn.Read(text[n:])

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
@@ -382,18 +383,26 @@ func (b *bench) volumes() []lvm.Volume {
 	return groups[0].Volumes
 }
 
+// follow has the agent follow changes until the test ends, and waits until it has its first view, where following begins.
+func (b *bench) follow() {
+	b.t.Helper()
+	ctx, cancel := context.WithCancel(b.t.Context())
+	b.t.Cleanup(cancel)
+	b.agent.work.Go(func() { b.agent.follow(ctx) })
+	b.list(b.admin, false)
+	within(b.t, "the first view is shown", func() bool {
+		b.bus.mu.Lock()
+		defer b.bus.mu.Unlock()
+		return len(b.bus.tree.Pools) > 0
+	})
+}
+
 // told waits until so many changes have been told of.
 func (b *bench) told(n int) {
 	b.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	within(b.t, fmt.Sprintf("%d changes are told of", n), func() bool {
 		b.bus.mu.Lock()
-		got := len(b.bus.signals)
-		b.bus.mu.Unlock()
-		if got >= n {
-			return
-		}
-		if time.Now().After(end) {
-			b.t.Fatalf("%d changes were told of, not %d", got, n)
-		}
-	}
+		defer b.bus.mu.Unlock()
+		return len(b.bus.signals) >= n
+	})
 }

@@ -107,20 +107,12 @@ func TestASourceThatFailsIsTriedAgainAndMeanwhileOneLooks(t *testing.T) {
 		t.Errorf("deaf, a report may be %v old", got)
 	}
 	<-up
-	for end := time.Now().Add(5 * time.Second); b.agent.listAge() != heardAge; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("hearing, a report may be %v old", b.agent.listAge())
-		}
-	}
+	within(t, "hearing, a report may be old", func() bool { return b.agent.listAge() == heardAge })
 }
 
 func TestTheBusHearsOfEveryChange(t *testing.T) {
 	b := newBench(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	b.agent.work.Go(func() { b.agent.follow(ctx) })
-	b.list(b.admin, false)
-	time.Sleep(50 * time.Millisecond)
+	b.follow()
 	v := b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
 	b.told(1)
 	b.post(b.c1, api.PathResize, api.ResizeRequest{Name: "a", Size: "2G"}, "")
@@ -147,11 +139,7 @@ func TestTheBusHearsOfEveryChange(t *testing.T) {
 // TestWhatTheBusTellsCanBeSeen looks at what is shown at the moment of each signal.
 func TestWhatTheBusTellsCanBeSeen(t *testing.T) {
 	b := newBench(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	b.agent.work.Go(func() { b.agent.follow(ctx) })
-	b.list(b.admin, false)
-	time.Sleep(50 * time.Millisecond)
+	b.follow()
 	v := b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
 	b.told(1)
 	b.post(b.admin, api.PathMount, api.MountRequest{Name: "c1/a", Path: "/x"}, "")
@@ -244,10 +232,11 @@ func TestTheJournalHearsOfWhatNoEventTold(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			b := newBench(t)
 			var j diary
 			b.agent.log = slog.New(slog.NewTextHandler(&j, nil))
-			b.agent.hears, b.agent.ears.late = true, 50*time.Millisecond
+			b.agent.hears, b.agent.ears.late = true, time.Second
 			b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
 			look := func() {
 				if _, err := b.agent.store.current(t.Context(), 0); err != nil {
@@ -263,15 +252,23 @@ func TestTheJournalHearsOfWhatNoEventTold(t *testing.T) {
 				test.after(b)
 			}
 			look() // what was found once is not found again
-			time.Sleep(3 * b.agent.ears.late)
-			j.mu.Lock()
-			defer j.mu.Unlock()
 			var lines []string
-			for line := range strings.Lines(j.text.String()) {
-				if strings.Contains(line, "events missed") {
-					lines = append(lines, line)
+			said := func() bool {
+				j.mu.Lock()
+				defer j.mu.Unlock()
+				lines = nil
+				for line := range strings.Lines(j.text.String()) {
+					if strings.Contains(line, "events missed") {
+						lines = append(lines, line)
+					}
 				}
+				return len(lines) > 0
 			}
+			if test.want != "" {
+				within(t, "the journal tells of it", said)
+			}
+			time.Sleep(2 * b.agent.ears.late) // it would be told by then
+			said()
 			if test.want == "" && len(lines) > 0 || test.want != "" && (len(lines) != 1 || !strings.Contains(lines[0], test.want)) {
 				t.Errorf("the journal says %q, want %q", lines, test.want)
 			}

@@ -37,22 +37,17 @@ func TestReadingsAreSharedByThoseWhoAskBeforeTheyBegin(t *testing.T) {
 	})
 	<-began
 	state.Store(1) // after the first reading began
+	var asked atomic.Int64
 	for range 20 {
 		wg.Go(func() {
+			asked.Add(1)
 			if got := s.get(read); got != 1 {
 				t.Errorf("what was done before the question is not seen: %d", got)
 			}
 		})
 	}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		s.mu.Lock()
-		waiting := s.next != nil
-		s.mu.Unlock()
-		if waiting || time.Now().After(end) {
-			break
-		}
-	}
-	time.Sleep(50 * time.Millisecond) // most of the others are there as well
+	within(t, "all are about to ask", func() bool { return asked.Load() == 20 })
+	time.Sleep(50 * time.Millisecond)
 	close(goOn)
 	wg.Wait()
 	if n := reads.Load(); n < 2 || n > 6 {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lls/agent/api"
@@ -15,6 +16,10 @@ import (
 )
 
 func TestWritingOutIsDoneAgainUntilItIsQuick(t *testing.T) {
+	synctest.Test(t, writingOut)
+}
+
+func writingOut(t *testing.T) {
 	const enough = 50 * time.Millisecond
 	took := []time.Duration{4 * enough, 2 * enough, 0, 0}
 	n := 0

@@ -2,6 +2,7 @@ package mount
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,8 @@ type Finder struct {
 	mu     sync.Mutex
 	silent map[process]bool // whose memory maps are still being read
 
-	read func(pid int) (string, error) // readMaps, but in tests
+	read     func(pid int) (string, error) // readMaps, but in tests
+	patience time.Duration                 // mapsPatience, but in tests
 }
 
 // process is one that no other is mistaken for when its pid is used again.
@@ -247,7 +249,7 @@ func (f *Finder) ask(ctx context.Context, pid int) (text string, err error) {
 	if read == nil {
 		read = readMaps
 	}
-	ctx, cancel := context.WithTimeout(ctx, mapsPatience)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(f.patience, mapsPatience))
 	defer cancel()
 	done := make(chan struct{})
 	var got string // theirs until done

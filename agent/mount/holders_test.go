@@ -54,7 +54,8 @@ func silence(pids map[int]bool) (f *Finder, asked func() int, speak chan struct{
 
 func TestAProcessThatDoesNotAnswerIsAskedOnce(t *testing.T) {
 	f, asked, speak := silence(sleepers(t, 1))
-	var st unix.Stat_t // of this program, which runs
+	f.patience = 10 * mapsPatience // the others answer in that time on a busy machine, too
+	var st unix.Stat_t             // of this program, which runs
 	if err := unix.Stat("/proc/self/exe", &st); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func TestAProcessThatDoesNotAnswerIsAskedOnce(t *testing.T) {
 		if !self(found) {
 			t.Errorf("search %d did not find this process by its maps", i)
 		}
-		if took := time.Since(start); took > 20*mapsPatience {
+		if took := time.Since(start); took > 3*f.patience {
 			t.Errorf("search %d took %v", i, took)
 		}
 	}

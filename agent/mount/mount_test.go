@@ -363,7 +363,7 @@ func TestTimeOfAMount(t *testing.T) {
 	slices.Sort(mount)
 	slices.Sort(unmount)
 	t.Logf("mount: least %v, median %v, most %v; unmount: median %v", mount[0], mount[10], mount[20], unmount[10])
-	if mount[10] > 100*time.Millisecond {
+	if mount[10] > 500*time.Millisecond { // a snapshot is to be there within a second, mounted
 		t.Errorf("a mount takes %v", mount[10])
 	}
 }

@@ -36,6 +36,7 @@ func refusedStart(t *testing.T, c *kit.Container, words ...string) {
 			t.Errorf("LXC's log has no %q:\n%s", w, log)
 		}
 	}
+	kit.Must(t, "journalctl", "--sync")
 	journal := kit.Must(t, "journalctl", "--no-pager", "-o", "cat", "-t", "lls-hook", "--since", "-60s")
 	if last := journal[strings.LastIndex(journal, "\n")+1:]; !strings.Contains(last, "container "+c.Name+" does not start: "+words[0]) {
 		t.Errorf("the journal has no %q of %s:\n%s", words[0], c.Name, journal)
@@ -187,9 +188,9 @@ func move(from, to string) func(t *testing.T) {
 func comesBack(t *testing.T, c *kit.Container) {
 	t.Helper()
 	want, began := map[string]string{"/data": "e4"}, time.Now()
-	kit.Eventually(t, 40*time.Second, "what the fstab of "+c.Name+" says is mounted", func() bool { return len(mounted(t, c)) > 0 })
+	kit.Eventually(t, "what the fstab of "+c.Name+" says is mounted", func() bool { return len(mounted(t, c)) > 0 })
 	t.Logf("mounted %v after that", time.Since(began).Round(100*time.Millisecond))
-	kit.Eventually(t, 40*time.Second, "LLS answers in "+c.Name, func() bool { return c.LLS(t, "list").Exit == 0 })
+	kit.Eventually(t, "LLS answers in "+c.Name, func() bool { return c.LLS(t, "list").Exit == 0 })
 	same(t, "in "+c.Name, mounted(t, c), want)
 }
 
@@ -239,8 +240,8 @@ func TestAKilledMonitor(t *testing.T) {
 		if err := syscall.Kill(monitor, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		kit.Eventually(t, 30*time.Second, "the volume is let go", func() bool { return !kit.FindLV(t, c.Name, "e4").Open() })
-		kit.Eventually(t, 30*time.Second, "LXC sees that it has ended", func() bool { return !c.Running(t) })
+		kit.Eventually(t, "the volume is let go", func() bool { return !kit.FindLV(t, c.Name, "e4").Open() })
+		kit.Eventually(t, "LXC sees that it has ended", func() bool { return !c.Running(t) })
 		start(t, c)
 		same(t, "when its init began the next time", found(t, c), want)
 		c.Do(t, "list")

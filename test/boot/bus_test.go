@@ -34,7 +34,7 @@ func monitor(t *testing.T) (log string) {
 		_ = run.Wait() // by the signal
 		_ = out.Close()
 	})
-	kit.Eventually(t, 10*time.Second, "busctl monitor begins", func() bool { return strings.Contains(getFile(t, log), "Monitoring") })
+	kit.Eventually(t, "busctl monitor begins", func() bool { return strings.Contains(getFile(t, log), "Monitoring") })
 	return log
 }
 
@@ -55,7 +55,7 @@ func TestTheBusHearsOfContainers(t *testing.T) {
 	t.Cleanup(func() {
 		kit.Run(t, "lxc-stop", "-k", "-n", c.Name)
 		kit.Agent(t, "delete", "onbus/still")
-		kit.Eventually(t, 10*time.Second, "its volume can be purged", func() bool { return kit.Agent(t, "purge", "onbus/still", "--yes").Exit == 0 })
+		kit.Eventually(t, "its volume can be purged", func() bool { return kit.Agent(t, "purge", "onbus/still", "--yes").Exit == 0 })
 	})
 	var listed struct {
 		Data []map[string]map[string]map[string]any
@@ -79,7 +79,7 @@ func TestTheBusHearsOfContainers(t *testing.T) {
 		t.Helper()
 		log := monitor(t)
 		do()
-		kit.Eventually(t, 3*time.Second, what, func() bool { return place(t, log, first...) >= 0 && place(t, log, second...) >= 0 })
+		kit.Within(t, 10*time.Second, what, func() bool { return place(t, log, first...) >= 0 && place(t, log, second...) >= 0 })
 		if place(t, log, first...) > place(t, log, second...) {
 			t.Errorf("%s: the signal comes before the property", what)
 		}
@@ -89,7 +89,7 @@ func TestTheBusHearsOfContainers(t *testing.T) {
 	}
 	signal := func(name string) []string { return []string{"Member=" + name, `"onbus"`} }
 	c.Do(t, "mount", "still", "/mnt") // has its device appear
-	kit.Eventually(t, 10*time.Second, "the mount is counted", func() bool { return property("Mounts") == "x 1" })
+	kit.Eventually(t, "the mount is counted", func() bool { return property("Mounts") == "x 1" })
 	time.Sleep(3 * time.Second) // until the last event of it was heard
 	promptly("another mount of what is active", changed("Mounts", "2"), []string{"Member=Mounted", `"/data"`}, func() { c.Do(t, "mount", "still", "/data") })
 	promptly("its end", changed("Mounts", "1"), []string{"Member=Unmounted", `"/data"`}, func() { c.Do(t, "umount", "/data") })

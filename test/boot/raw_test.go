@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"fmt"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -92,7 +93,7 @@ func TestRawAccess(t *testing.T) {
 			may(t, c, node, "rw")
 		})
 		t.Run("not mounted while it is open", func(t *testing.T) {
-			pid := c.Background(t, "exec sleep 300 3<>"+node)
+			pid := c.Background(t, "sleep", "exec sleep 300 3<>"+node)
 			c.LLS(t, "mount", "open", "/mnt").WantError(t, 11, "in use")
 			may(t, c, node, "rw")
 			c.Must(t, "kill", "-9", pid)
@@ -141,7 +142,7 @@ func afterDelete(t *testing.T, c *kit.Container, name string) {
 		may(t, c, path, "rw")
 	}
 	// It reads a block whenever it is told to, from what it has open.
-	reader := c.Background(t, "exec 3<"+node+"; while sleep 0.2; do dd bs=4096 count=1 iflag=direct <&3 >/dev/null 2>/run/said || touch /run/failed; done")
+	reader := c.Holder(t, "exec 3<"+node+"; while sleep 0.2; do dd bs=4096 count=1 iflag=direct <&3 >/dev/null 2>/run/said || touch /run/failed; done")
 	r := c.LLS(t, "delete", name).Want(t, 0)
 	if !strings.Contains(r.Stdout, "held by") {
 		t.Errorf("the answer does not say who has it open: %s", r)
@@ -162,29 +163,28 @@ func afterDelete(t *testing.T, c *kit.Container, name string) {
 		t.Error("what was open before was cut off without force")
 	}
 	kit.Agent(t, "revoke", c.Name+"/"+name, "--force").Want(t, 0)
-	kit.Eventually(t, time.Minute, "reading fails", func() bool { return c.Exec(t, "test", "-e", "/run/failed").Exit == 0 })
+	kit.Eventually(t, "reading fails", func() bool { return c.Exec(t, "test", "-e", "/run/failed").Exit == 0 })
 	c.Must(t, "rm", "-f", "/run/failed")
 	c.Must(t, "kill", "-9", reader)
-	kit.Eventually(t, 20*time.Second, name+" can be purged", func() bool {
+	kit.Eventually(t, name+" can be purged", func() bool {
 		c.LLS(t, "delete", name)
 		return c.LLS(t, "purge", name, "--yes").Exit == 0
 	})
-	for _, v := range []string{"n1", "n2", "n3"} { // one of them gets the device's number
+	var others []string
+	reused := false
+	for n := 1; n <= 20 && !reused; n++ { // device-mapper takes the lowest number that is free
+		v := fmt.Sprintf("n%d", n)
+		others = append(others, v)
 		other.Do(t, "create", v, "--size", "64M", "--mount", "/mnt")
 		none()
+		reused = kit.FindLV(t, other.Name, v).Device() == number.Device()
 		other.Do(t, "umount", v)
-	}
-	reused := false
-	for _, v := range kit.LVs(t) {
-		reused = reused || v.Device() == number.Device()
 	}
 	if !reused {
 		t.Error("no volume got the device's number, so nothing was shown")
 	}
 	none()
-	for _, v := range []string{"n1", "n2", "n3"} {
-		other.Purge(t, v)
-	}
+	other.Purge(t, others...)
 }
 
 // notes are the rights to open a device that the agent has noted.
@@ -206,7 +206,7 @@ func loseAgent(t *testing.T) {
 	putFile(t, dropIn, "[Service]\nRestart=no\n")
 	kit.Must(t, "systemctl", "daemon-reload")
 	kit.Must(t, "kill", "-9", strconv.Itoa(kit.AgentPID(t)))
-	kit.Eventually(t, 10*time.Second, "the agent is gone", func() bool { return kit.AgentPID(t) == 0 })
+	kit.Eventually(t, "the agent is gone", func() bool { return kit.AgentPID(t) == 0 })
 	kit.Run(t, "systemctl", "reset-failed", kit.Unit)
 	cleaned := kit.Run(t, "systemctl", "clean", "--what=fdstore", kit.Unit) // 252 knows no such thing, and needs none
 	if n := kit.Must(t, "systemctl", "show", "-p", "NFileDescriptorStore", "--value", kit.Unit); n != "0" {
@@ -245,7 +245,7 @@ func TestRawAccessEndsWithTheAgent(t *testing.T) {
 		if len(notes(t)) == 0 {
 			t.Error("no right is noted")
 		}
-		reader := c.Background(t, "exec sleep 300 3<>"+node)
+		reader := c.Background(t, "sleep", "exec sleep 300 3<>"+node)
 		kit.StopAgent(t)
 		none("after a stop")
 		if left := notes(t); len(left) != 0 {
@@ -266,7 +266,7 @@ func TestRawAccessEndsWithTheAgent(t *testing.T) {
 		kit.StartAgent(t)
 		none("after a crash")
 		c.Sh(t, "echo x >/dev/null; dd if=/dev/zero of=/dev/null count=1")
-		kit.Eventually(t, 20*time.Second, "the notes are gone", func() bool { return len(notes(t)) == 0 })
+		kit.Eventually(t, "the notes are gone", func() bool { return len(notes(t)) == 0 })
 		putFile(t, kit.Config, old)
 		kit.Agent(t, "reload").Want(t, 0)
 		may(t, c, node, "rw")

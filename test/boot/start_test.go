@@ -94,7 +94,7 @@ func TestALongFstab(t *testing.T) {
 			pid := c.PID(t)
 			forget(t, c)
 			c.Must(t, "reboot")
-			kit.Eventually(t, 60*time.Second, c.Name+" reboots", func() bool {
+			kit.Eventually(t, c.Name+" reboots", func() bool {
 				r := kit.Run(t, "lxc-info", "-n", c.Name, "-p", "-H")
 				return r.Exit == 0 && strings.TrimSpace(r.Stdout) != "" && c.PID(t) != pid
 			})
@@ -109,12 +109,12 @@ func TestALongFstab(t *testing.T) {
 			kit.Must(t, "lxc-freeze", "-n", c.Name)
 			kit.KillAgent(t)
 			kit.Must(t, "lxc-unfreeze", "-n", c.Name)
-			kit.Eventually(t, 30*time.Second, "LLS answers in "+c.Name, func() bool { return c.LLS(t, "list").Exit == 0 })
+			kit.Eventually(t, "LLS answers in "+c.Name, func() bool { return c.LLS(t, "list").Exit == 0 })
 			if after := c.Mounts(t); len(after) != len(before) {
 				t.Errorf("while it was frozen and the agent was killed its mounts became\n%+v\nfrom\n%+v", after, before)
 			}
 			same(t, "after freeze, kill of the agent, unfreeze", mounted(t, c), want)
-			kit.Eventually(t, 10*time.Second, "the new agent knows of the replay", func() bool { return len(fstabOf(t, c)) > 0 })
+			kit.Eventually(t, "the new agent knows of the replay", func() bool { return len(fstabOf(t, c)) > 0 })
 			said(t, c)
 			c.Configure(t, "lxc.start.auto = 1")
 			forget(t, c) // what is there after the reboot is new
@@ -199,7 +199,7 @@ func TestAfterAHostReboot(t *testing.T) {
 		t.Fatalf("before the reboot there was %v: %v", wanted, err)
 	}
 	for _, c := range []*kit.Container{{Name: "plain"}, {Name: "power", Privileged: true}} {
-		kit.Eventually(t, 60*time.Second, "the host starts "+c.Name, func() bool { return c.Running(t) })
+		kit.Eventually(t, "the host starts "+c.Name, func() bool { return c.Running(t) })
 		c.WaitReady(t)
 		asWritten(t, c, os.Getenv(rebootPhase)+" of the host", wanted[c.Name])
 		forget(t, c) // for the next one

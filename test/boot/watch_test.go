@@ -17,13 +17,11 @@ import (
 type watcher struct {
 	mu     sync.Mutex
 	events []seen
+	next   int // the first event that soon has not gone past
 }
 
-// seen is one event, and when it was seen.
-type seen struct {
-	What, Name string
-	at         time.Time
-}
+// seen is one event.
+type seen struct{ What, Name string }
 
 // watch runs lls watch in a container until the test ends.
 func watch(t *testing.T, c *kit.Container) *watcher {
@@ -40,7 +38,7 @@ func watch(t *testing.T, c *kit.Container) *watcher {
 	go func() {
 		defer close(read)
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			s := seen{at: time.Now()}
+			var s seen
 			if err := json.Unmarshal(lines.Bytes(), &s); err != nil {
 				t.Errorf("lls watch says %q: %v", lines.Text(), err)
 			}
@@ -55,19 +53,28 @@ func watch(t *testing.T, c *kit.Container) *watcher {
 		_ = in.Close()
 		<-read
 	})
-	time.Sleep(time.Second) // it says nothing when it begins
+	// It says nothing when it begins, so there is something to hear until it does.
+	own(t, c, "heard")
+	defer c.Purge(t, "heard")
+	kit.Eventually(t, "lls watch hears", func() bool {
+		c.Do(t, "set", "heard", "--access", "ro")
+		c.Do(t, "set", "heard", "--access", "rw")
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.events) > 0
+	})
 	return w
 }
 
-// soon waits until an event has been seen since began, and fails the test when that was not in time.
+// soon waits until the next event of this kind has been seen, and fails the test when that was long after began.
 func (w *watcher) soon(t *testing.T, began time.Time, what, name string) {
 	t.Helper()
 	soon(t, began, "lls watch says "+what+" "+name, func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		for _, e := range w.events {
-			// The event may come before the command that led to it has ended.
-			if e.What == what && e.Name == name && e.at.After(began.Add(-inTime)) {
+		for i, e := range w.events[w.next:] {
+			if e.What == what && e.Name == name {
+				w.next += i + 1
 				return true
 			}
 		}

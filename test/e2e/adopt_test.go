@@ -14,14 +14,12 @@ const (
 	hook = "/usr/lib/lls/lls-hook"
 	// startAtMost is how long a container's start may take whatever state LLS is in.
 	startAtMost = 10 * time.Second
-	// adoptWithin is how soon a container that LLS was not told of has to find it. The agent looks four times a minute.
-	adoptWithin = 40 * time.Second
 )
 
 // served waits until LLS works in a container.
 func served(t *testing.T, c *kit.Container) {
 	t.Helper()
-	kit.Eventually(t, adoptWithin, "LLS works in "+c.Name, func() bool {
+	kit.Eventually(t, "LLS works in "+c.Name, func() bool {
 		r := c.LLS(t, "list")
 		return r.Exit == 0 && strings.Contains(r.Stdout, dataset)
 	})

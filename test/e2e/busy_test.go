@@ -55,7 +55,7 @@ func TestBusyNamesItsHolders(t *testing.T) {
 	own(t, w.alice, "busy", "--visible", "--mount", "/busy")
 	w.alice.Do(t, "set", "busy", "--access", "rw")
 	w.alice.Sh(t, ": >/busy/file")
-	pid := w.alice.Background(t, "exec sleep 987 </busy/file")
+	pid := w.alice.Background(t, "sleep", "exec sleep 987 </busy/file")
 	before := kit.TakeState(t)
 	w.alice.LLS(t, "umount", "busy").WantError(t, 11, "held by", pid, "sleep")
 	w.alice.LLS(t, "umount", "/busy").WantError(t, 11, pid)
@@ -71,7 +71,7 @@ func TestBusyNamesItsHolders(t *testing.T) {
 	}
 
 	w.bob.Do(t, "mount", "alice/busy", "/busy")
-	bobs := w.bob.Background(t, "exec sleep 654 </busy/file")
+	bobs := w.bob.Background(t, "sleep", "exec sleep 654 </busy/file")
 	var info struct{ Holders []holder }
 	w.alice.LLS(t, "info", "busy", "--json").Want(t, 0).JSON(t, &info)
 	others, mine := 0, 0

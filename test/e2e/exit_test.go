@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"lls/test/kit"
 )
@@ -72,9 +71,9 @@ func TestExitStatuses(t *testing.T) {
 		kit.Must(t, "lvchange", "--deltag", "lls.pool=main", kit.VG+"/"+kit.PoolLV)
 		t.Cleanup(func() {
 			kit.Must(t, "lvchange", "--addtag", "lls.pool=main", kit.VG+"/"+kit.PoolLV)
-			kit.Eventually(t, 10*time.Second, "LLS sees its volumes again", func() bool { return w.alice.LLS(t, "info", "one").Exit == 0 })
+			kit.Eventually(t, "LLS sees its volumes again", func() bool { return w.alice.LLS(t, "info", "one").Exit == 0 })
 		})
-		kit.Eventually(t, 10*time.Second, "LLS sees what was done behind its back", func() bool {
+		kit.Eventually(t, "LLS sees what was done behind its back", func() bool {
 			return strings.Contains(kit.Agent(t, "status").Stdout, "does not carry the tag")
 		})
 		w.alice.LLS(t, "create", "two", "--size", "64M").WantError(t, 15)

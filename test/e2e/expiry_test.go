@@ -30,7 +30,6 @@ func TestUnusedSnapshotsExpire(t *testing.T) {
 	dirs(t, w.alice, "/held")
 	purgeAfter(t, w.alice, "idle", "back", "held", "named", "leased", "published")
 	purgeAfter(t, w.bob, "resting")
-	kit.WithConfig(t, "\n[[rules]]\nexpiry = { unused = \"10s\", notice = \"8s\", trash = \"12s\" }\n")
 	own(t, w.alice, "plain")
 	w.bob.Do(t, "snapshot", dataset, "resting")
 	w.bob.Stop(t)
@@ -48,30 +47,31 @@ func TestUnusedSnapshotsExpire(t *testing.T) {
 	w.alice.Sh(t, "cp -p /etc/fstab /root/fstab.was 2>/dev/null || : >/root/fstab.was; echo 'lls:named /named lls noauto,x-lls.auto 0 0' >>/etc/fstab")
 	t.Cleanup(func() { w.alice.Sh(t, "cat /root/fstab.was >/etc/fstab; rm /root/fstab.was") })
 
+	kit.WithConfig(t, "\n[[rules]]\nexpiry = { unused = \"20s\", notice = \"15s\", trash = \"15s\" }\n")
 	if said := kit.Agent(t, "policy", "explain", "alice/idle").Want(t, 0).Stdout; !strings.Contains(said, "unused for") {
 		t.Errorf("policy explain: %s", said)
 	}
 	if said := kit.Agent(t, "policy", "dry-run").Want(t, 0).Stdout; !strings.Contains(said, "alice/idle") || strings.Contains(said, "alice/held") {
 		t.Errorf("policy dry-run: %s", said)
 	}
-	kit.Eventually(t, 30*time.Second, "its owner is told that it will go", func() bool {
+	kit.Eventually(t, "its owner is told that it will go", func() bool {
 		_, told := state(t, w.alice, "idle")
 		return told
 	})
-	kit.Eventually(t, 10*time.Second, "/lls/NOTICE tells how to keep it", func() bool { // it is written once the list says so
+	kit.Eventually(t, "/lls/NOTICE tells how to keep it", func() bool { // it is written once the list says so
 		return strings.Contains(w.alice.Must(t, "cat", "/lls/NOTICE"), "lls keep idle --for")
 	})
-	kit.Eventually(t, 30*time.Second, "it goes to the trash", func() bool {
+	kit.Eventually(t, "it goes to the trash", func() bool {
 		now, _ := state(t, w.alice, "idle")
 		return now == "trash"
 	})
-	kit.Eventually(t, 10*time.Second, "the other one too", func() bool {
+	kit.Eventually(t, "the other one too", func() bool {
 		now, _ := state(t, w.alice, "back")
 		return now == "trash"
 	})
 	w.alice.Do(t, "undelete", "back")
 	w.alice.Do(t, "keep", "back", "--for", "1h")
-	kit.Eventually(t, 40*time.Second, "it is purged", func() bool {
+	kit.Eventually(t, "it is purged", func() bool {
 		now, _ := state(t, w.alice, "idle")
 		return now == ""
 	})

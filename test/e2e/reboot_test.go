@@ -171,7 +171,7 @@ func TestContainersThatTheHostStarts(t *testing.T) {
 	}
 	for name := range autostarted() {
 		c := &kit.Container{Name: name}
-		kit.Eventually(t, 60*time.Second, "the host starts "+name, func() bool { return c.Running(t) })
+		kit.Eventually(t, "the host starts "+name, func() bool { return c.Running(t) })
 		c.WaitReady(t)
 		v := kit.FindLV(t, name, "mine")
 		wantMounted(t, c, "/data", v)

@@ -134,7 +134,7 @@ func TestRefreshOfWhatIsInUseChangesNothing(t *testing.T) {
 			c.Sh(t, "mkdir /r1/sub; : >/r1/file")
 			v := kit.FindLV(t, c.Name, "mine")
 
-			pid := c.Background(t, "exec sleep 987 </r1/file")
+			pid := c.Background(t, "sleep", "exec sleep 987 </r1/file")
 			before := kit.TakeState(t)
 			c.LLS(t, "refresh", "mine", "--yes").WantError(t, 11, "held by", pid, "sleep")
 			before.WantSame(t)
@@ -159,7 +159,7 @@ func TestRefreshOfWhatIsInUseChangesNothing(t *testing.T) {
 			c.Must(t, "umount", "/r2")
 
 			// A mount namespace of its own keeps what was mounted when it was made.
-			pid = c.Background(t, "exec unshare -m sh -c 'mount --make-rprivate /; exec sleep 986'")
+			pid = c.Background(t, "sleep", "exec unshare -m sh -c 'mount --make-rprivate /; exec sleep 986'")
 			c.LLS(t, "refresh", "mine", "--yes").WantError(t, 11, "held by", pid, "sleep")
 			wantMounted(t, c, "/r1", v)
 			c.Must(t, "kill", pid)
@@ -262,8 +262,8 @@ func TestWatchTellsOfARefresh(t *testing.T) {
 	generation(t, "feed", "ext4", "one")
 	purgeAll(t, w.alice, "seen")
 	w.alice.Do(t, "snapshot", "feed", "seen", "--mount", "/seen")
-	w.alice.Background(t, "exec lls watch >/tmp/watched")
-	kit.Eventually(t, kit.Patience, "watch hears", func() bool {
+	w.alice.Background(t, "lls", "exec lls watch >/tmp/watched")
+	kit.Eventually(t, "watch hears", func() bool {
 		w.alice.Do(t, "keep", "seen", "--for", "1d")
 		w.alice.Do(t, "set", "seen", "--access", "rw")
 		w.alice.Do(t, "set", "seen", "--access", "ro")
@@ -271,7 +271,7 @@ func TestWatchTellsOfARefresh(t *testing.T) {
 	})
 	w.alice.Do(t, "refresh", "seen", "--yes")
 	var told []string
-	kit.Eventually(t, kit.Patience, "watch tells of the mount", func() bool {
+	kit.Eventually(t, "watch tells of the mount", func() bool {
 		told = nil
 		for line := range strings.Lines(w.alice.Must(t, "cat", "/tmp/watched")) {
 			if f := strings.Fields(line); len(f) > 2 && f[2] == "seen" && f[1] != "changed" {

@@ -132,7 +132,7 @@ func agentDies(t *testing.T, w *world) {
 	pids := map[string]string{}
 	for _, c := range both {
 		before[c.Name] = c.MountAt(t, "/data")
-		pids[c.Name] = c.Background(t, "exec 3>/data/open; echo before >&3; while sleep 1; do echo alive >&3; done")
+		pids[c.Name] = c.Holder(t, "exec 3>/data/open; echo before >&3; while sleep 1; do echo alive >&3; done")
 	}
 	state := kit.TakeState(t)
 	kit.KillAgent(t)
@@ -143,7 +143,7 @@ func agentDies(t *testing.T, w *world) {
 		}
 		lines := func() int { return strings.Count(c.Must(t, "cat", "/data/open"), "alive") }
 		was := lines()
-		kit.Eventually(t, 10*time.Second, "the open file of "+c.Name+" is written on", func() bool { return lines() > was })
+		kit.Eventually(t, "the open file of "+c.Name+" is written on", func() bool { return lines() > was })
 		if out := c.Do(t, "list"); !strings.Contains(out, "mine") || !strings.Contains(out, "/data") {
 			t.Errorf("lls list in %s says:\n%s", c.Name, out)
 		}
@@ -165,7 +165,7 @@ func restarts(t *testing.T, w *world) {
 		usable(t, c, v)
 		old := c.PID(t)
 		c.Exec(t, "reboot")
-		kit.Eventually(t, 20*time.Second, c.Name+" reboots", func() bool {
+		kit.Eventually(t, c.Name+" reboots", func() bool {
 			r := kit.Run(t, "lxc-info", "-n", c.Name, "-p", "-H")
 			pid := strings.TrimSpace(r.Stdout)
 			return r.Exit == 0 && pid != "" && pid != "-1" && pid != itoa(old)

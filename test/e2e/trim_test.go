@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"lls/test/kit"
 )
@@ -29,7 +28,7 @@ func littered(t *testing.T, c *kit.Container, name, path string, megabytes int, 
 	room := free()
 	fill(t, c, path+"/file", megabytes)
 	c.Must(t, "rm", path+"/file")
-	kit.Eventually(t, 10*time.Second, "what was deleted is free", func() bool { return free() >= room-mega }) // xfs does that behind everybody's back
+	kit.Eventually(t, "what was deleted is free", func() bool { return free() >= room-mega }) // xfs does that behind everybody's back
 	c.Must(t, "sync", "-f", path)
 	used := poolUsed(t)
 	if used < empty+int64(megabytes)*mega {
@@ -52,7 +51,7 @@ func TestTrimGivesDeletedFilesBack(t *testing.T) {
 			if len(done) != 1 || done[0].Name != "tidy" || done[0].Returned < 60*mega || done[0].Returned > 80*mega {
 				t.Errorf("the answer is %+v", done)
 			}
-			kit.Eventually(t, 20*time.Second, "the pool has the space back", func() bool { return before-poolUsed(t) >= 60*mega })
+			kit.Eventually(t, "the pool has the space back", func() bool { return before-poolUsed(t) >= 60*mega })
 			w.alice.LLS(t, "trim", "tidy").WantError(t, 11, "minute")
 			kit.Agent(t, "trim", "alice/tidy").Want(t, 0)
 			kit.Agent(t, "trim").Want(t, 0)
@@ -66,7 +65,7 @@ func TestAFullPoolIsTrimmedByItself(t *testing.T) {
 	w := lab(t)
 	before := littered(t, w.alice, "litter", "/litter", 64)
 	kit.WithConfig(t, "\n[[rules]]\ntrim.pressure = 0.5\n")
-	kit.Eventually(t, 150*time.Second, "the pool has the space back", func() bool { return before-poolUsed(t) >= 60*mega })
+	kit.Eventually(t, "the pool has the space back", func() bool { return before-poolUsed(t) >= 60*mega })
 }
 
 // A container's root may freeze its file system: others are trimmed all the same, and it is when it is thawed.
@@ -88,10 +87,10 @@ func TestAFrozenFileSystemHoldsUpNobodyElse(t *testing.T) {
 		t.Errorf("frozen: exit %d", r.Exit)
 	}
 	w.alice.LLS(t, "trim", "tidy").Want(t, 0)
-	kit.Eventually(t, 20*time.Second, "the pool has the space back", func() bool { return before-poolUsed(t) >= 60*mega })
+	kit.Eventually(t, "the pool has the space back", func() bool { return before-poolUsed(t) >= 60*mega })
 	w.root.Must(t, "fsfreeze", "--unfreeze", "/ice")
 	thaw = false
-	kit.Eventually(t, 60*time.Second, "it can be trimmed again", func() bool { return kit.Agent(t, "trim", "root/ice").Exit == 0 })
+	kit.Eventually(t, "it can be trimmed again", func() bool { return kit.Agent(t, "trim", "root/ice").Exit == 0 })
 }
 
 func TestMountsDiscardWhereThePolicySaysSo(t *testing.T) {

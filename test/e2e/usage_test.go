@@ -73,7 +73,7 @@ func measured(t *testing.T, c *kit.Container, name string) (bytes int64) {
 	t.Helper()
 	kit.KillAgent(t)
 	c.WaitReady(t)
-	kit.Eventually(t, 60*time.Second, "the pool is read", func() bool {
+	kit.Eventually(t, "the pool is read", func() bool {
 		n := frees(t, c, name)
 		if n != nil {
 			bytes = *n
@@ -117,7 +117,7 @@ func TestFreesIsWhatAPurgeGivesBack(t *testing.T) {
 	before := poolUsed(t)
 	w.alice.Purge(t, "fresh")
 	var fell int64
-	kit.Eventually(t, 20*time.Second, "the pool has the space back", func() bool {
+	kit.Eventually(t, "the pool has the space back", func() bool {
 		fell = before - poolUsed(t)
 		return fell >= got-2*chunk
 	})
@@ -172,7 +172,7 @@ func TestExclusiveCountsWhatAnOwnersVolumesShare(t *testing.T) {
 		t.Errorf("the limit is %d", most)
 	}
 	w.alice.LLS(t, "create", "more", "--size", "64M").WantError(t, 13, "exclusive")
-	kit.Eventually(t, 100*time.Second, "the container's notice tells of it", func() bool {
+	kit.Eventually(t, "the container's notice tells of it", func() bool {
 		return strings.Contains(w.alice.Exec(t, "cat", "/lls/NOTICE").Stdout, "10M is allowed")
 	})
 	// Nobody is refused for what he has purged.
@@ -207,11 +207,11 @@ func TestTheMetadataSnapshotOfAKilledAgentIsReleased(t *testing.T) {
 	own(t, w.alice, "some")
 	free := slowDump(t)
 	kit.KillAgent(t)
-	kit.Eventually(t, 30*time.Second, "the agent takes a metadata snapshot", func() bool { return poolStatus(t)[6] != "-" })
+	kit.Eventually(t, "the agent takes a metadata snapshot", func() bool { return poolStatus(t)[6] != "-" })
 	free()
 	kit.KillAgent(t)
 	w.alice.WaitReady(t)
-	kit.Eventually(t, 30*time.Second, "the metadata snapshot is released and the pool read", func() bool {
+	kit.Eventually(t, "the metadata snapshot is released and the pool read", func() bool {
 		return poolStatus(t)[6] == "-" && frees(t, w.alice, "some") != nil
 	})
 	marks, err := os.ReadDir("/var/lib/lls/thin")

@@ -85,6 +85,6 @@ func TestASnapshotWaitsForTheDiskAlone(t *testing.T) {
 		t.Errorf("there is %+v", left)
 	}
 	resume()
-	kit.Eventually(t, 60*time.Second, "it can be saved again", func() bool { return w.root.LLS(t, "snapshot", "wet", "dry").Exit == 0 })
+	kit.Eventually(t, "it can be saved again", func() bool { return w.root.LLS(t, "snapshot", "wet", "dry").Exit == 0 })
 	w.root.Do(t, "umount", "wet")
 }

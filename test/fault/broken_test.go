@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -27,13 +28,23 @@ func TestAStoppedAgentKeepsNoContainerFromStarting(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	kit.Eventually(t, 40*time.Second, "the container is served late", func() bool { return box.LLS(t, "list").Exit == 0 })
+	kit.Eventually(t, "the container is served late", func() bool { return box.LLS(t, "list").Exit == 0 })
 }
 
 func TestAnAgentThatIsToldToEndFinishesItsWork(t *testing.T) {
 	scene(t)
-	done := start(t, "create", "big", "--size", "2T")
-	kit.Eventually(t, 10*time.Second, "the work begins", func() bool { return len(kit.FindLVs(t, box.Name, "big")) == 1 })
+	var done <-chan kit.Result
+	for try := 1; ; try++ {
+		done = start(t, "create", "big", "--size", "2T")
+		kit.Eventually(t, "the work begins", func() bool { return len(kit.FindLVs(t, box.Name, "big")) == 1 })
+		if kit.FindLV(t, box.Name, "big").Tag("lls.s") == "new" {
+			break
+		}
+		if (<-done).Want(t, 0); try == 5 {
+			t.Fatal("the work is always over before one can look")
+		}
+		box.Purge(t, "big")
+	}
 	kit.StopAgent(t)
 	if r := <-done; r.Exit != 0 {
 		t.Errorf("%v", r)
@@ -75,6 +86,25 @@ func TestABadFileLeavesTheOldRulesInForce(t *testing.T) {
 	}
 }
 
+// waited says whether somebody waits for the lock on a file, which proc_locks(5) tells.
+func waited(t *testing.T, file *os.File) bool {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	locks, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(locks)) {
+		if strings.Contains(line, " -> ") && strings.Contains(line, fmt.Sprintf(":%d ", st.Ino)) {
+			return true
+		}
+	}
+	return false
+}
+
 func TestALockedGroupDelaysAndBreaksNothing(t *testing.T) {
 	scene(t)
 	lock, err := os.OpenFile("/run/lock/lvm/V_"+kit.VG, os.O_RDWR|os.O_CREATE, 0o600)
@@ -86,7 +116,8 @@ func TestALockedGroupDelaysAndBreaksNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	done, second := start(t, "snapshot", dataset, "late", "--mount", "/a"), start(t, "list")
-	time.Sleep(4 * time.Second)
+	kit.Eventually(t, "somebody waits for the lock", func() bool { return waited(t, lock) })
+	time.Sleep(2 * time.Second)
 	select {
 	case r := <-done:
 		t.Errorf("it did not wait for the group's lock: %v", r)
@@ -196,7 +227,7 @@ func TestAContainerStartsWhileLVMHangs(t *testing.T) {
 				t.Fatal(err)
 			}
 			v := kit.FindLV(t, box.Name, "kept")
-			kit.Eventually(t, 20*time.Second, "the volume can be deactivated", func() bool {
+			kit.Eventually(t, "the volume can be deactivated", func() bool {
 				return kit.Run(t, "lvchange", "-an", v.VG+"/"+v.Name).Exit == 0
 			})
 			time.Sleep(2 * time.Second)     // the agent hears of that
@@ -218,10 +249,10 @@ func TestAContainerStartsWhileLVMHangs(t *testing.T) {
 			box.Must(t, "test", "-S", "/lls/lls.sock")
 			mend()
 			if c.late {
-				kit.Eventually(t, 60*time.Second, "the line is mounted late", func() bool { return isAt(t, "kept", "/keep") })
+				kit.Eventually(t, "the line is mounted late", func() bool { return isAt(t, "kept", "/keep") })
 			}
-			kit.Eventually(t, 40*time.Second, "LLS answers", func() bool { return box.LLS(t, "list").Exit == 0 })
-			kit.Eventually(t, 40*time.Second, "the device is shown", func() bool {
+			kit.Eventually(t, "LLS answers", func() bool { return box.LLS(t, "list").Exit == 0 })
+			kit.Eventually(t, "the device is shown", func() bool {
 				return c.fstab == "" || box.Exec(t, "test", "-b", "/dev/mf/kept").Exit == 0
 			})
 		})

@@ -42,22 +42,56 @@ var steps = []step{
 	{"purge", [][]string{{"snapshot", dataset, "x"}, {"delete", "x"}}, []string{"purge", "x", "--yes"}, func(t *testing.T) bool { return len(kit.FindLVs(t, box.Name, "x")) == 0 }},
 }
 
-// The agent is killed twice in each step, and then on until this time is over.
-const killTime = 80 * time.Second
+// The agent is killed so often in each step at the least, and then on until this time is over.
+const (
+	killRounds = 3
+	killTime   = 80 * time.Second
+)
+
+// whole is how long each step takes when nobody is killed.
+func whole(t *testing.T) []time.Duration {
+	t.Helper()
+	var took []time.Duration
+	for _, s := range steps {
+		for _, b := range s.before {
+			box.LLS(t, b...).Want(t, 0)
+		}
+		took = append(took, box.LLS(t, s.does...).Want(t, 0).Took)
+		if !s.done(t) {
+			t.Fatalf("%s is not done", s.name)
+		}
+		tidy(t)
+	}
+	return took
+}
+
+// tidy takes away what a step left.
+func tidy(t *testing.T) {
+	t.Helper()
+	if box.MountAt(t, "/a") != nil {
+		box.LLS(t, "umount", "/a").Want(t, 0)
+	}
+	if len(kit.FindLVs(t, box.Name, "x")) == 1 {
+		box.Purge(t, "x")
+	}
+}
 
 func TestKilledAtAnyMomentTheAgentLosesNothing(t *testing.T) {
 	scene(t)
 	box.Do(t, "snapshot", dataset, "keep", "--mount", "/keep")
-	box.Background(t, "exec sleep 1000 > /keep/open")
+	box.Background(t, "sleep", "exec sleep 1000 > /keep/open")
 	kept := box.MountAt(t, "/keep")
+	took := whole(t)
 	answered, rounds := 0, 0
-	for began := time.Now(); rounds < 2*len(steps) || time.Since(began) < killTime; rounds++ {
+	for began := time.Now(); rounds < killRounds*len(steps) || time.Since(began) < killTime; rounds++ {
 		round := rounds
 		s := steps[round%len(steps)]
 		for _, b := range s.before {
 			box.LLS(t, b...).Want(t, 0)
 		}
-		delay := rand.N(400 * time.Millisecond)
+		// Each round of a step in its part of the time, so that some come too early and some too late.
+		part := (float64(round/len(steps)%killRounds) + rand.Float64()) / killRounds
+		delay := time.Duration(part * 2.5 * float64(took[round%len(steps)]))
 		what := fmt.Sprintf("round %d: %s, killed after %v", round, s.name, delay)
 		done := start(t, s.does...)
 		killAgent(t, delay)
@@ -79,12 +113,7 @@ func TestKilledAtAnyMomentTheAgentLosesNothing(t *testing.T) {
 		if n := len(kit.FindLVs(t, box.Name, "x")); n > 1 || n == 0 && s.before != nil && s.name != "purge" {
 			t.Fatalf("%s: LVM has %d volumes of that name", what, n)
 		}
-		if box.MountAt(t, "/a") != nil {
-			box.LLS(t, "umount", "/a").Want(t, 0)
-		}
-		if len(kit.FindLVs(t, box.Name, "x")) == 1 {
-			box.Purge(t, "x")
-		}
+		tidy(t)
 	}
 	t.Logf("%d of %d rounds were answered before the agent died", answered, rounds)
 	if answered == 0 || answered == rounds {
@@ -92,7 +121,7 @@ func TestKilledAtAnyMomentTheAgentLosesNothing(t *testing.T) {
 	}
 	box.Sh(t, "echo still > /keep/alive")
 	kit.Run(t, "lab-exec", box.Name, "killall", "sleep")
-	kit.Eventually(t, 10*time.Second, "the kept volume is let go", func() bool { return box.LLS(t, "umount", "keep").Exit == 0 })
+	kit.Eventually(t, "the kept volume is let go", func() bool { return box.LLS(t, "umount", "keep").Exit == 0 })
 	box.Purge(t, "keep")
 }
 
@@ -161,16 +190,16 @@ func TestAMountHalfWayInAContainerThatEndsMeanwhileIsLetGo(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			_, _ = kit.Try(t.Context(), time.Minute, "", "lab-exec", c.Name, "lls", "mount", "s", "/data")
+			_, _ = kit.Try(t.Context(), kit.Patience, "", "lab-exec", c.Name, "lls", "mount", "s", "/data")
 		}()
 		pid := kit.AgentPID(t)
 		time.Sleep(delay * time.Millisecond)
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 		kit.Must(t, "lxc-stop", "-k", "-n", c.Name)
 		<-done
-		kit.Eventually(t, 40*time.Second, "the agent is back", func() bool { return kit.Agent(t, "status").Exit == 0 })
+		kit.Eventually(t, "the agent is back", func() bool { return kit.Agent(t, "status").Exit == 0 })
 		recovered(t, "the container ended with the agent")
-		kit.Eventually(t, 40*time.Second, "nothing holds the volume", func() bool {
+		kit.Eventually(t, "nothing holds the volume", func() bool {
 			kit.Agent(t, "delete", "brief/s")
 			return kit.Agent(t, "purge", "brief/s", "--yes").Exit == 0
 		})

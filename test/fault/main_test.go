@@ -40,7 +40,7 @@ func scene(t *testing.T) {
 func start(t *testing.T, args ...string) <-chan kit.Result {
 	done := make(chan kit.Result, 1)
 	go func() {
-		r, err := kit.Try(context.Background(), 80*time.Second, "", append([]string{"lab-exec", box.Name, "lls"}, args...)...)
+		r, err := kit.Try(context.Background(), kit.Patience, "", append([]string{"lab-exec", box.Name, "lls"}, args...)...)
 		if err != nil {
 			t.Error(err)
 		}
@@ -111,7 +111,7 @@ func killAgent(t *testing.T, after time.Duration) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	kit.Eventually(t, 40*time.Second, "systemd starts the agent again", func() bool {
+	kit.Eventually(t, "systemd starts the agent again", func() bool {
 		now := kit.AgentPID(t)
 		return now != 0 && now != pid && kit.Agent(t, "status").Exit == 0
 	})

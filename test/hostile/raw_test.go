@@ -13,6 +13,9 @@ import (
 	"lls/test/kit"
 )
 
+// claimed is a file that says that claim has its device.
+const claimed = "/run/claimed"
+
 // claim opens a device twice, once for itself alone as a mount has it, and lets go of that some milliseconds after its node was shut, while
 // somebody wants to mount the volume; a negative number is never. That it can write below a mount is an error.
 func claim(device string, after int) error {
@@ -22,6 +25,9 @@ func claim(device string, after int) error {
 	}
 	alone, err := unix.Open(device, unix.O_RDWR|unix.O_EXCL, 0)
 	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(claimed, nil, 0o644); err != nil {
 		return err
 	}
 	if after < 0 {
@@ -60,7 +66,7 @@ func TestWhoHasADeviceForItselfDoesNotPassForAMount(t *testing.T) {
 	const node = "/dev/mf/claimed"
 	opens := func() {
 		t.Helper()
-		kit.Eventually(t, 30*time.Second, "its device can be opened", func() bool {
+		kit.Eventually(t, "its device can be opened", func() bool {
 			return c.Exec(t, "dd", "if="+node, "of=/dev/null", "bs=4096", "count=1").Exit == 0
 		})
 	}
@@ -68,7 +74,7 @@ func TestWhoHasADeviceForItselfDoesNotPassForAMount(t *testing.T) {
 		opens()
 		done := make(chan kit.Result, 1)
 		go func() { done <- as(t, c, "claim", node, after) }()
-		time.Sleep(300 * time.Millisecond)
+		kit.Eventually(t, "it has the device", func() bool { return c.Exec(t, "rm", claimed).Exit == 0 })
 		c.LLS(t, "mount", "claimed", "/data")
 		if r := <-done; r.Exit != 0 {
 			t.Errorf("after %s ms: %s", after, r)
@@ -76,13 +82,11 @@ func TestWhoHasADeviceForItselfDoesNotPassForAMount(t *testing.T) {
 		c.LLS(t, "umount", "claimed")
 	}
 	opens()
-	pid := c.Background(t, "exec "+program+" part:claim "+node+" -1")
-	kit.Eventually(t, 10*time.Second, "it has the device", func() bool {
-		return c.Exec(t, "sh", "-c", "ls -l /proc/"+pid+"/fd | grep -q "+node).Exit == 0
-	})
+	pid := c.Background(t, "part", "exec "+program+" part:claim "+node+" -1")
+	kit.Eventually(t, "it has the device", func() bool { return c.Exec(t, "rm", claimed).Exit == 0 })
 	c.LLS(t, "mount", "claimed", "/data").WantError(t, 11, "in use")
 	c.LLS(t, "delete", "claimed").Want(t, 0)
 	kit.Agent(t, "revoke", c.Name+"/claimed", "--force").Want(t, 0)
 	c.Must(t, "kill", "-9", pid)
-	kit.Eventually(t, 30*time.Second, "it can be purged", func() bool { return c.LLS(t, "purge", "claimed", "--yes").Exit == 0 })
+	kit.Eventually(t, "it can be purged", func() bool { return c.LLS(t, "purge", "claimed", "--yes").Exit == 0 })
 }

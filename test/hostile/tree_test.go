@@ -117,7 +117,7 @@ func TestATargetThatChangesUnderTheAgentsHandsLeadsNowhere(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			_, _ = kit.Try(t.Context(), time.Minute, "", "lab-exec", c.Name, program, "part:swap", "/t", "/l", "6")
+			_, _ = kit.Try(t.Context(), kit.Patience, "", "lab-exec", c.Name, program, "part:swap", "/t", "/l", "6")
 		}()
 		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
 			r := c.LLS(t, "mount", "racer", "/t")
@@ -180,7 +180,7 @@ func TestAFileSystemThatNeverAnswersStopsOnlyItsOwnRequest(t *testing.T) {
 		results := make(chan kit.Result, 6)
 		for range cap(results) {
 			go func() {
-				r, _ := kit.Try(t.Context(), time.Minute, "", "lab-exec", c.Name, "lls", "mount", "stuck", "/fuse/below")
+				r, _ := kit.Try(t.Context(), kit.Patience, "", "lab-exec", c.Name, "lls", "mount", "stuck", "/fuse/below")
 				results <- r
 			}()
 		}
@@ -208,7 +208,7 @@ func TestAFrozenContainerStopsNobodyElse(t *testing.T) {
 		for _, delay := range []time.Duration{50, 150, 300, 500} {
 			done := make(chan kit.Result, 1)
 			go func() {
-				r, _ := kit.Try(t.Context(), time.Minute, "", "lab-exec", c.Name, "lls", "snapshot", dataset, "ice", "--mount", "/data")
+				r, _ := kit.Try(t.Context(), kit.Patience, "", "lab-exec", c.Name, "lls", "snapshot", dataset, "ice", "--mount", "/data")
 				done <- r
 			}()
 			time.Sleep(delay * time.Millisecond)

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // LXCPath is where the guest's containers are.
@@ -78,12 +77,23 @@ func (c *Container) Purge(t testing.TB, names ...string) {
 	}
 }
 
-// Background starts a line of shell in the container, which must exec the program that is meant, and gives its pid inside. It ends with
-// the test.
-func (c *Container) Background(t testing.TB, line string) (pid string) {
+// Background starts a line of shell in the container, which must exec the program of this name, waits until it did, and gives its pid
+// inside. It ends with the test.
+func (c *Container) Background(t testing.TB, program, line string) (pid string) {
 	t.Helper()
 	pid = c.Sh(t, "("+line+") >/dev/null 2>&1 & echo $!")
 	t.Cleanup(func() { c.Exec(t, "kill", "-9", pid) })
+	Eventually(t, program+" runs in "+c.Name, func() bool {
+		return strings.TrimSpace(c.Exec(t, "cat", "/proc/"+pid+"/comm").Stdout) == program
+	})
+	return pid
+}
+
+// Holder is Background for a shell that opens a file as its descriptor 3 and goes on with it.
+func (c *Container) Holder(t testing.TB, line string) (pid string) {
+	t.Helper()
+	pid = c.Background(t, "sh", line)
+	Eventually(t, "the shell in "+c.Name+" has its file open", func() bool { return c.Exec(t, "test", "-e", "/proc/"+pid+"/fd/3").Exit == 0 })
 	return pid
 }
 
@@ -114,7 +124,7 @@ func (c *Container) Start(t testing.TB) Result {
 // WaitReady waits until the container's init is at work.
 func (c *Container) WaitReady(t testing.TB) {
 	t.Helper()
-	Eventually(t, 30*time.Second, "container "+c.Name+" comes up", func() bool {
+	Eventually(t, "container "+c.Name+" comes up", func() bool {
 		return Run(t, "lab-exec", c.Name, "test", "-e", "/run/ready").Exit == 0
 	})
 }

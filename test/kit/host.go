@@ -117,7 +117,7 @@ func KillAgent(t testing.TB) {
 	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	Eventually(t, 30*time.Second, "systemd starts the agent again", func() bool {
+	Eventually(t, "systemd starts the agent again", func() bool {
 		pid := AgentPID(t)
 		return pid != 0 && pid != old && Agent(t, "status").Exit == 0
 	})

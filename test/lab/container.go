@@ -21,7 +21,7 @@ const (
 	firstID      = 100000 // as in subordinateIDs
 	idRange      = 65536
 	idRanges     = 64
-	containerMax = time.Minute // to start
+	containerMax = 5 * time.Minute // to start, on the slowest of guests
 )
 
 // containerInit is a container's init. ash reaps orphans while it waits, and
@@ -109,7 +109,7 @@ func startContainer(ctx context.Context, name string) error {
 		text, _ := os.ReadFile(log)
 		return fmt.Errorf("cannot start container %s: %w\n%s%s", name, err, out, lastLines(string(text), 30))
 	}
-	if out, err := exec.CommandContext(ctx, "lxc-wait", "-n", name, "-s", "RUNNING", "-t", "30").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "lxc-wait", "-n", name, "-s", "RUNNING", "-t", "240").CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot wait for container %s: %w: %s", name, err, out)
 	}
 	for {

@@ -152,13 +152,13 @@ func server(t *testing.T) {
 	t.Helper()
 	t.Cleanup(func() { stopServer(t) })
 	kit.Must(t, "systemctl", "start", "postfix.service")
-	kit.Eventually(t, 30*time.Second, "the mail server answers", answers)
+	kit.Eventually(t, "the mail server answers", answers)
 }
 
 func stopServer(t *testing.T) {
 	t.Helper()
 	kit.Must(t, "systemctl", "stop", "postfix.service", "postfix@-.service")
-	kit.Eventually(t, 30*time.Second, "the mail server is down", func() bool { return !answers() })
+	kit.Eventually(t, "the mail server is down", func() bool { return !answers() })
 }
 
 func answers() bool {
@@ -195,7 +195,7 @@ func mails(t *testing.T) (all []string) {
 // mailed waits until all these words were mailed, and gives how often the first of them were.
 func mailed(t *testing.T, words ...string) (times int) {
 	t.Helper()
-	kit.Eventually(t, kit.Patience, fmt.Sprintf("mail says %q", words), func() bool {
+	kit.Eventually(t, fmt.Sprintf("mail says %q", words), func() bool {
 		all := strings.Join(mails(t), "\n")
 		for _, w := range words {
 			if !strings.Contains(all, w) {

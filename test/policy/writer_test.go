@@ -30,7 +30,7 @@ func startWriting(file string, blocks int) *writer {
 func (w *writer) untilItWaits(t *testing.T) pool {
 	t.Helper()
 	last, since := w.done.Load(), time.Now()
-	for end := time.Now().Add(2 * time.Minute); time.Since(since) < 4*time.Second; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(kit.Patience); time.Since(since) < 4*time.Second || look(t).data < 100; time.Sleep(50 * time.Millisecond) {
 		select {
 		case err := <-w.result:
 			t.Fatalf("after %d MiB of %d: %v; the pool is %+v", w.done.Load(), w.blocks, err, look(t))
@@ -54,7 +54,7 @@ func (w *writer) end(t *testing.T) {
 		if err != nil {
 			t.Fatalf("after %d MiB of %d: %v; the pool is %+v", w.done.Load(), w.blocks, err, look(t))
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(kit.Patience):
 		t.Fatalf("a write still waits, after %d MiB of %d; the pool is %+v", w.done.Load(), w.blocks, look(t))
 	}
 }
@@ -107,7 +107,7 @@ func killForGood(t *testing.T) {
 	}
 	kit.Must(t, "systemctl", "daemon-reload")
 	kit.Must(t, "systemctl", "kill", "-s", "KILL", kit.Unit)
-	kit.Eventually(t, 10*time.Second, "the agent is dead", func() bool { return kit.AgentPID(t) == 0 })
+	kit.Eventually(t, "the agent is dead", func() bool { return kit.AgentPID(t) == 0 })
 	time.Sleep(2 * time.Second) // longer than systemd would wait
 	if kit.AgentPID(t) != 0 {
 		t.Fatal("systemd started it again")

@@ -48,7 +48,7 @@ func knows(all []known, why, pkg string) bool {
 
 // check runs the tests that need no lab, and shows what failed, and what was skipped and why.
 func check(ctx context.Context) int {
-	cmd := exec.CommandContext(ctx, "go", "test", "-race", "-json", "-timeout", "10m", "./...")
+	cmd := exec.CommandContext(ctx, "go", "test", "-race", "-json", "-timeout", "30m", "./...")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()

@@ -115,8 +115,8 @@ func guests(ctx context.Context, programs []program) []job {
 
 // labTimeout bounds one guest; testTimeout one test program in it.
 const (
-	labTimeout  = 20 * time.Minute
-	testTimeout = 15 * time.Minute
+	labTimeout  = 50 * time.Minute
+	testTimeout = 40 * time.Minute
 )
 
 // testFlags are the flags of a test program.
