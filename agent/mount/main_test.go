@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"lls/test/kit"
 )
 
 // The test program plays other parts under other names, so that it can be
@@ -24,7 +26,7 @@ func TestMain(m *testing.M) {
 	case "start-host":
 		check(startHost(os.Args[1:]))
 	default:
-		os.Exit(m.Run())
+		os.Exit(kit.InOwnMounts(m))
 	}
 }
 

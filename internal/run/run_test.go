@@ -118,10 +118,10 @@ func TestTheContextsEndTerminates(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
+			start := time.Now()
 			ctx, cancel := context.WithTimeout(t.Context(), ready)
 			defer cancel()
 			c.cmd.Grace = 300 * time.Millisecond
-			start := time.Now()
 			r := New()
 			_, err := r.Run(ctx, c.cmd)
 			took := time.Since(start)
