@@ -258,9 +258,7 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 	a.endRaw(context.WithoutCancel(ctx))
 	stopWatching()
 	a.work.Wait()
-	if err := a.past.save(); err != nil {
-		a.log.Warn("cannot keep what was observed", "error", err)
-	}
+	a.savePast()
 	a.store.backup(drain, 0)
 	return nil
 }

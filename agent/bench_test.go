@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -108,6 +107,8 @@ type fakeDevices struct {
 	usage   func(path string) (filesystem.Space, error) // instead of space
 	sync    func(ctx context.Context, path string) error
 	fill    *PoolFill
+	looks   int64    // at a pool, without fill
+	held    bool     // a snapshot of the metadata is
 	read    []string // devices whose superblocks were read
 	claimed []bool   // what Claimed says, one after the other; false in the end
 }
@@ -181,10 +182,11 @@ func (f *fakeDevices) Sync(ctx context.Context, path string, _ filesystem.Type) 
 func (f *fakeDevices) Fill(context.Context, lvm.VG, lvm.Name) (PoolFill, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.fill == nil {
-		return PoolFill{}, errors.New("no such device")
+	if f.fill != nil {
+		return *f.fill, nil
 	}
-	return *f.fill, nil
+	f.looks++
+	return PoolFill{DataBlocks: f.looks, Held: f.held}, nil // never as at the look before: LVM has to be asked
 }
 func (f *fakeDevices) CutOff(context.Context, lvm.VG, lvm.Name) error { return nil }
 

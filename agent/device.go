@@ -135,11 +135,11 @@ func (d HostDevices) Fill(ctx context.Context, vg lvm.VG, pool lvm.Name) (PoolFi
 	return f, nil
 }
 
-// parseFill reads "START LENGTH thin-pool TRANSACTION USED/TOTAL USED/TOTAL ...", metadata first, of the kernel's
+// parseFill reads "START LENGTH thin-pool TRANSACTION USED/TOTAL USED/TOTAL HELD ...", metadata first, of the kernel's
 // Documentation/admin-guide/device-mapper/thin-provisioning.rst. A pool that failed says "Fail" instead.
 func parseFill(status string) (f PoolFill, err error) {
 	words := strings.Fields(status)
-	if len(words) < 6 || words[2] != "thin-pool" {
+	if len(words) < 7 || words[2] != "thin-pool" {
 		return f, fmt.Errorf("%.60q is no status of a working thin pool", status)
 	}
 	for i, to := range []struct{ used, total *int64 }{{&f.Metadata, &f.MetadataBlocks}, {&f.Data, &f.DataBlocks}} {
@@ -151,5 +151,6 @@ func parseFill(status string) (f PoolFill, err error) {
 			return PoolFill{}, fmt.Errorf("%.60q is no status of a working thin pool", status)
 		}
 	}
+	f.Held = words[6] != "-"
 	return f, nil
 }

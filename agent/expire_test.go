@@ -130,3 +130,71 @@ func TestARefreshKeepsALeaseWhateverTheClockSays(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// What was used or leased since the agent last looked is known to the next agent, and to a clock that jumps, as well.
+func TestAUseAndALeaseAreKnownAtOnce(t *testing.T) {
+	for name, tt := range map[string]struct {
+		want func(b *bench)
+		jump int // years
+		kill bool
+	}{
+		"a use, and a kill":        {want: func(b *bench) { b.post(b.c1, api.PathMount, api.MountRequest{Name: "mine", Path: "/x"}, "") }, kill: true},
+		"a lease, and a clock":     {want: func(b *bench) { b.post(b.c1, api.PathKeep, api.KeepRequest{Name: "mine", For: "90d"}, "") }, jump: 10},
+		"a lease, a kill, a clock": {want: func(b *bench) { b.post(b.c1, api.PathKeep, api.KeepRequest{Name: "mine", For: "90d"}, "") }, jump: 10, kill: true},
+		"a lease that is taken back": {want: func(b *bench) {
+			b.post(b.c1, api.PathKeep, api.KeepRequest{Name: "mine", For: "90d"}, "")
+			b.post(b.c1, api.PathKeep, api.KeepRequest{Name: "mine", For: "1d"}, "")
+		}, jump: 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.reload(testConfig + quietMail + "[expiry]\nunused = \"1h\"\nnotice = \"30m\"\n")
+			now := b.agent.opts.Now()
+			b.agent.opts.Now = func() time.Time { return now }
+			b.agent.points = func(*guest, mount.Keep) ([]mount.Point, error) { return nil, nil } // a mount that went again before anybody looked
+			b.agent.guests.all[b.guest1.Key()] = b.guest1
+			b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, "")
+			id := catalog.ID(b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "mine"}, "").ID)
+			look := func(a *Agent) {
+				now = now.Add(policy.MaxStep)
+				a.tend(t.Context(), policy.MaxStep)
+			}
+			for n := 0; b.agent.past.age(id).SinceAnnounced < 25*time.Minute; n++ {
+				if look(b.agent); n > 100 {
+					t.Fatalf("it is not announced: %+v", b.agent.past.age(id))
+				}
+			}
+			tt.want(b)
+			a := b.agent
+			if tt.kill {
+				a = b.next(t)
+			}
+			now = now.AddDate(tt.jump, 0, 0)
+			for range 4 {
+				look(a)
+			}
+			v, err := a.store.current(t.Context(), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := v.Catalog.ByID(id); r.State != catalog.Live {
+				t.Errorf("it is %s; %+v", r.State, a.past.age(id))
+			}
+		})
+	}
+}
+
+// next is the agent that comes after this one, which was killed.
+func (b *bench) next(t *testing.T) *Agent {
+	t.Helper()
+	old := b.agent
+	a, err := New(old.opts, Parts{LVM: b.lvm, Mounts: b.mounts, Devices: b.dev, Containers: old.containers, Loops: noLoops{}, Bus: &b.bus, Mailer: &b.mail, Keeper: noKeeper{}, Meter: b.meter, Trimmer: b.trims})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a.points, a.guests.all = old.points, old.guests.all
+	return a
+}

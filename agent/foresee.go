@@ -35,19 +35,19 @@ func (c *call) policyExplain(ctx context.Context) (api.Explanation, error) {
 	d := e.Judge(s, age, now)
 	out := api.Explanation{Name: v.Catalog.Shown(c.asker, r), State: string(r.State), Action: d.Action.String(), Reasons: d.Reasons, Next: d.Outlook(), Change: d.Change}
 	if r.State == catalog.Trash && d.Action == policy.Keep {
-		c.agent.explainShortage(&out, v, f, r, now)
+		c.agent.explainShortage(ctx, &out, v, f, r, now)
 	}
 	return out, nil
 }
 
 // explainShortage adds to what is said of a volume in the trash what comes of it when its pool is too full and cannot grow.
-func (a *Agent) explainShortage(out *api.Explanation, v *View, f facts, r *catalog.Record, now time.Time) {
+func (a *Agent) explainShortage(ctx context.Context, out *api.Explanation, v *View, f facts, r *catalog.Record, now time.Time) {
 	p := v.pool(r.LV)
-	short := a.shortage(v, p)
+	short := a.shortage(ctx, v, p)
+	out.Reasons = append(out.Reasons, short.Why...)
 	if !short.Any() {
 		return
 	}
-	out.Reasons = append(out.Reasons, short.Why...)
 	trash := a.trash(v, f, p)
 	is := func(t policy.Trashed) bool { return t.Subject.ID == string(r.ID) }
 	if slices.ContainsFunc(policy.Pressure(trash, short, now), is) {
@@ -91,9 +91,9 @@ func (c *call) dryRun(ctx context.Context) ([]api.Prospect, error) {
 	slices.SortStableFunc(timed, func(x, y api.Prospect) int { return cmp.Compare(x.After, y.After) })
 	out, full := []api.Prospect{}, []api.Prospect{}
 	for _, p := range c.config.Pools {
-		short := a.shortage(v, p)
+		short := a.shortage(ctx, v, p)
 		early := a.early("now", v, f, p, short, now, c.asker)
-		if short.Any() {
+		if len(short.Why) > 0 {
 			early = append([]api.Prospect{{When: "now", Name: p.Name, Action: "stay", Why: short.Why}}, early...)
 		}
 		out, full = append(out, early...), append(full, a.atFull(v, f, p, now, c.asker)...)

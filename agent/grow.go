@@ -19,7 +19,10 @@ import (
 )
 
 // PoolFill is how much of a pool is in use, in its own blocks, as the kernel says.
-type PoolFill struct{ Data, DataBlocks, Metadata, MetadataBlocks int64 }
+type PoolFill struct {
+	Data, DataBlocks, Metadata, MetadataBlocks int64
+	Held                                       bool // a snapshot of the metadata is held, so nothing that is deleted becomes free
+}
 
 func (f PoolFill) percent(part policy.Part) float64 {
 	if part == policy.PartMetadata {
@@ -311,11 +314,7 @@ func (g *grower) notice(ctx context.Context, p policy.Pool, lv lvm.Pool) {
 }
 
 // keep writes down what sizes were seen, so that the next agent tells only of what it did not see.
-func (g *grower) keep() {
-	if err := g.agent.past.save(); err != nil {
-		g.agent.log.Warn("cannot keep what was observed", "error", err)
-	}
-}
+func (g *grower) keep() { g.agent.savePast() }
 
 // tend has each part grow that is to. They are decided and done apart, metadata first: data cannot be mapped without it.
 func (g *grower) tend(ctx context.Context, v *View, p policy.Pool, lv lvm.Pool, rules policy.PoolRules) (wait time.Duration, grew bool) {

@@ -366,8 +366,11 @@ func TestAnUntaggedPoolNeverGrows(t *testing.T) {
 
 func TestTheKernelsStatusOfAPool(t *testing.T) {
 	got, err := parseFill("0 524288 thin-pool 1 13/1024 3277/4096 - rw discard_passdown queue_if_no_space - 1024\n")
-	if want := (PoolFill{3277, 4096, 13, 1024}); err != nil || got != want {
+	if want := (PoolFill{Data: 3277, DataBlocks: 4096, Metadata: 13, MetadataBlocks: 1024}); err != nil || got != want {
 		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err := parseFill("0 524288 thin-pool 1 13/1024 3277/4096 12 rw"); err != nil || !got.Held {
+		t.Errorf("while a snapshot of the metadata is held: %+v, %v", got, err)
 	}
 	for _, s := range []string{"", "0 524288 thin-pool Fail", "0 1 thin 1 2/3 4/5", "0 1 thin-pool 1 2 3/4", "0 1 thin-pool 1 5/4 3/4", "0 1 thin-pool 1 0/0 3/4", "0 1 thin-pool 1 -1/4 3/4", "0 1 thin-pool 1 1/4 x/4"} {
 		if f, err := parseFill(s); err == nil {

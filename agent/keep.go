@@ -6,6 +6,7 @@ import (
 
 	"lls/agent/api"
 	"lls/agent/catalog"
+	"lls/agent/history"
 	"lls/policy"
 )
 
@@ -33,6 +34,8 @@ func (c *call) keep(ctx context.Context, in api.KeepRequest) (api.Volume, error)
 	if err != nil {
 		return api.Volume{}, err
 	}
+	c.agent.past.with(func(h *history.History) { h.Ages[string(r.ID)] = h.Ages[string(r.ID)].Keep(until, now) })
+	c.agent.savePast() // so that no clock that jumps before the next look makes it shorter
 	return c.show(v, to, placesOf(c.agent.places(), r.LV)), nil
 }
 

@@ -182,3 +182,38 @@ func TestExplainAndDryRunTellWhatAFullPoolTakes(t *testing.T) {
 		t.Errorf("with room again: %+v", all)
 	}
 }
+
+// While a snapshot of the pool's metadata is held, nothing becomes free: all trash would go, and the pool would stay as full as it is.
+func TestNothingGoesEarlyWhileNothingWouldBecomeFree(t *testing.T) {
+	b := newBench(t)
+	b.reload(testConfig + quietMail + "[growth.data]\nthreshold = 0\n")
+	b.oldTrash("a", "b")
+	b.fill(97, 1)
+	tend := func() string {
+		b.agent.store.forget()
+		b.agent.tend(t.Context(), time.Second)
+		return b.names(b.c1, true)
+	}
+	b.dev.held = true
+	if got := tend(); got != "a=trash b=trash" {
+		t.Errorf("%q is left", got)
+	}
+	var e api.Explanation
+	if err := b.admin.Get(t.Context(), api.PathExplain, url.Values{"name": {"c1/a"}}, &e); err != nil {
+		t.Fatal(err)
+	}
+	if e.Action != "keep" || !strings.Contains(strings.Join(e.Reasons, "; "), "a snapshot of the pool's metadata is held") {
+		t.Errorf("explain: %+v", e)
+	}
+	var all []api.Prospect
+	if err := b.admin.Get(t.Context(), api.PathDryRun, nil, &all); err != nil {
+		t.Fatal(err)
+	}
+	if len(all) == 0 || all[0].When != "now" || all[0].Action != "stay" || slices.ContainsFunc(all[1:], func(p api.Prospect) bool { return p.When == "now" }) {
+		t.Errorf("dry-run: %+v", all)
+	}
+	b.dev.held = false
+	if got := tend(); got != "b=trash" {
+		t.Errorf("after its release %q is left", got)
+	}
+}

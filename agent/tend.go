@@ -205,9 +205,20 @@ func (a *Agent) expiry(v *View, r *catalog.Record) policy.Expiry {
 // used notes that a volume was used a moment ago, which the next look may not see any more.
 func (a *Agent) used(v *View, r *catalog.Record) {
 	s := policy.Subject{ID: string(r.ID), Owner: r.Owner.String(), State: policy.StateLive, Snapshot: true, Mounted: policy.Yes, Lease: r.Lease, Forever: r.Forever}
+	var was policy.Age
 	a.past.with(func(h *history.History) {
-		h.Ages[string(r.ID)] = a.expiry(v, r).Observe(h.Ages[string(r.ID)], s, 0, a.opts.Now())
+		was = h.Ages[string(r.ID)]
+		h.Ages[string(r.ID)] = a.expiry(v, r).Observe(was, s, 0, a.opts.Now())
 	})
+	if was.Unused > 0 || was.Idle > 0 { // an agent that is killed now would let it go on from there
+		a.savePast()
+	}
+}
+
+func (a *Agent) savePast() {
+	if err := a.past.save(); err != nil {
+		a.log.Warn("cannot keep what was observed", "error", err)
+	}
 }
 
 // look notes what a volume is now, without any time that passed: what is foretold from here on is what happens.
@@ -259,9 +270,7 @@ func (a *Agent) tend(ctx context.Context, step time.Duration) {
 	}
 	a.trimDue(ctx, v, f, step)
 	a.remindAll()
-	if err := a.past.save(); err != nil {
-		a.log.Warn("cannot keep what was observed", "error", err)
-	}
+	a.savePast()
 }
 
 // carryOut does what a verdict says. What changed meanwhile is left alone: it is looked at again a minute later.
@@ -346,14 +355,14 @@ func (a *Agent) relieve(ctx context.Context, p policy.Pool) {
 	if err != nil {
 		return
 	}
-	short := a.shortage(v, p)
+	short := a.shortage(ctx, v, p)
 	if !short.Any() {
 		return
 	}
 	for _, t := range policy.Pressure(a.trash(v, a.gather(ctx, v), p), short, a.opts.Now()) {
 		r := v.Catalog.ByID(catalog.ID(t.Subject.ID))
 		now, err := a.store.current(ctx, 0)
-		if err != nil || !a.shortage(now, p).Any() {
+		if err != nil || !a.shortage(ctx, now, p).Any() {
 			return
 		}
 		if !a.during(ctx, func(ctx context.Context) { err = a.purgeEarly(ctx, v, r, p, short) }) {
@@ -390,13 +399,26 @@ func (a *Agent) trash(v *View, f facts, p policy.Pool) []policy.Trashed {
 	return all
 }
 
-// shortage is what a pool has to be given back, because it is too full and cannot grow.
-func (a *Agent) shortage(v *View, p policy.Pool) policy.Shortage {
+// shortage is what a pool has to be given back, because it is too full and cannot grow. Where that is not known, it is nothing.
+func (a *Agent) shortage(ctx context.Context, v *View, p policy.Pool) policy.Shortage {
 	lv, ok := findPool(v.Groups, p)
 	if !ok {
 		return policy.Shortage{}
 	}
-	return a.config().PoolRules(p.Name).Shortage(fillOf(v, p, lv))
+	rules, fill := a.config().PoolRules(p.Name), fillOf(v, p, lv)
+	short := rules.Shortage(fill)
+	if !short.Any() {
+		return short
+	}
+	ctx, cancel := context.WithTimeout(ctx, fillDeadline)
+	defer cancel()
+	now, err := a.devices.Fill(ctx, lvm.VG(p.Group), lvm.Name(p.LV))
+	if err != nil {
+		a.log.Warn("cannot see whether purging would make room", "pool", p.Name, "error", err)
+		return policy.Shortage{Why: append(short.Why, "it cannot be seen whether purging would make room")}
+	}
+	fill.Held = now.Held
+	return rules.Shortage(fill)
 }
 
 // ageing is the goroutine that tends the volumes. Time is measured by a clock that nobody can set.

@@ -200,6 +200,7 @@ type Fill struct {
 	GroupSize, GroupFree         int64 // of its volume group
 	Extent                       int64 // of its volume group; 0: any size
 	ForMetadata                  int64 // what of GroupFree the metadata would take, were data to have all the rest
+	Held                         bool  // a snapshot of the metadata is held: nothing that is deleted becomes free before it is released
 }
 
 // Part is what a fill says of one part of the pool, but for when that last grew.

@@ -159,6 +159,10 @@ func (age Age) Announce() Age {
 	return age
 }
 
+// Keep is the age of a volume that was given this lease at the time now of the wall clock; none for the zero time. Of a lease that is not
+// noted so, the part before it is first observed does not count.
+func (age Age) Keep(lease, now time.Time) Age { return age.lease(Subject{Lease: lease}, 0, now) }
+
 // Heir is the age of a volume that takes the place of another with its lease, of which a part has passed.
 func (age Age) Heir() Age {
 	return Age{Lease: age.Lease, LeaseLength: age.LeaseLength, LeaseSeen: age.LeaseSeen}

@@ -6,7 +6,7 @@ import "fmt"
 type Shortage struct {
 	Data     int64    // bytes
 	Metadata bool     // some, it is not known which volume gives back how much
-	Why      []string // for people
+	Why      []string // for people; there may be one why nothing has to be given back although the pool is too full
 }
 
 // Any says whether the pool has to be given anything back.
@@ -29,5 +29,9 @@ func (p PoolRules) Shortage(fill Fill) (short Shortage) {
 		short.Data = bytes(float64(fill.Size)/100*(fill.DataPercent-p.DataPercent)) + 1
 	}
 	short.Metadata = above(PartMetadata, p.Metadata, fill.MetadataPercent, p.MetadataPercent)
+	if short.Any() && fill.Held {
+		short.Data, short.Metadata = 0, false
+		short.Why = append(short.Why, "a snapshot of the pool's metadata is held, by a reading of LLS's or by somebody's dmsetup: nothing that is purged becomes free before it is released, so nothing is")
+	}
 	return short
 }
