@@ -340,6 +340,9 @@ func (a *Agent) adoptOne(ctx context.Context, c container.Container) {
 	ask, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	pid, err := a.containers.Init(ask, c)
+	if errors.Is(err, container.ErrSilent) && a.guests.get(c.Key()) == nil {
+		a.guests.note(c, 0, err) // it runs: there is somebody who does not answer
+	}
 	if errors.Is(err, container.ErrNotRunning) {
 		a.guests.note(c, 0, nil)
 		a.clear(ctx, c)

@@ -29,7 +29,7 @@ type guests struct {
 // unserved is why a running container is not served.
 type unserved struct {
 	owner catalog.Owner
-	pid   int // of its init
+	pid   int // of its init; 0 when it does not tell
 	why   error
 }
 
@@ -93,7 +93,7 @@ func (gs *guests) whyNot(key string) (unserved, bool) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	u, ok := gs.unserved[key]
-	return u, ok && unix.Kill(u.pid, 0) == nil
+	return u, ok && (u.pid == 0 || unix.Kill(u.pid, 0) == nil)
 }
 
 // list is every guest, sorted by owner.

@@ -24,9 +24,6 @@ var (
 	ErrSilent     = errors.New("liblxc does not answer about the container")
 )
 
-// maxSilent bounds the calls into liblxc that never returned: a monitor that hangs would hold one thread a question.
-const maxSilent = 16
-
 // Path is a directory of containers, with the label that stands before their names.
 type Path struct{ Dir, Label string }
 
@@ -41,12 +38,10 @@ type Container struct {
 func (c Container) Key() string { return key(c.Dir, c.Base) }
 
 // Host finds containers.
-type Host struct {
-	silent chan struct{} // one element for each call into liblxc that is under way
-}
+type Host struct{ questions }
 
 // NewHost makes a Host.
-func NewHost() *Host { return &Host{silent: make(chan struct{}, maxSilent)} }
+func NewHost() *Host { return &Host{questions{late: map[string]int{}}} }
 
 // List finds the containers below paths that a configuration defines, running or not. A directory that is being made or that
 // cannot be read is left out; the errors say which of the paths themselves could not be read.
@@ -136,27 +131,12 @@ const ruleDeadline = 10 * time.Second
 
 // ask calls into liblxc, which may never return: then it is ErrSilent.
 func (h *Host) ask(ctx context.Context, c Container, do func(*lxc.Container) error) error {
-	select {
-	case h.silent <- struct{}{}:
-	default:
-		return fmt.Errorf("too many questions hang: %w", ErrSilent)
-	}
-	// The goroutine outlives a caller who gives up; h.silent counts it until liblxc returns.
-	done := make(chan error, 1)
-	go func() {
-		defer func() { <-h.silent }()
+	return h.wait(ctx, c.Key(), func() error {
 		lc, err := lxc.NewContainer(c.Base, c.Dir)
 		if err != nil {
-			done <- err
-			return
+			return err
 		}
 		defer func() { _ = lc.Release() }()
-		done <- do(lc)
-	}()
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ErrSilent, ctx.Err())
-	case err := <-done:
-		return err
-	}
+		return do(lc)
+	})
 }
