@@ -136,7 +136,7 @@ func New(o Options, p Parts) (*Agent, error) {
 	}
 	a := &Agent{
 		called: newCalled(), mailer: p.Mailer, growers: newGrowers(), volumes: newVolumeGrowers(), meter: p.Meter, trimmer: p.Trimmer, raw: raw,
-		past:   &past{path: o.History, history: old, verdicts: map[catalog.ID]verdict{}, run: rand.Text()},
+		past:   &past{path: o.History, history: old, run: rand.Text()},
 		points: hostPoints(o.SelfPID), opts: o, log: o.Log, mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
 		bus: p.Bus, herald: newHerald(), sources: p.Sources, hears: len(p.Sources) > 0, release: p.Release, ears: ears{coalescer: event.NewCoalescer(event.DefaultTiming()), late: lateEvent},
 		guests: newGuests(), pids: pids, endpoints: endpoints(), feed: newFeed(), reread: make(chan struct{}, 1), stopping: make(chan struct{}), pidNS: ns, started: o.Now(), reserved: map[string]bool{},

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"maps"
 	"net/url"
 	"strings"
 	"testing"
@@ -32,6 +33,7 @@ func (b *bench) due(action policy.Action, ids ...catalog.ID) (*View, facts, map[
 			age := e.Observe(a.past.age(id), s, policy.MaxStep, now)
 			a.past.history.Ages[string(id)] = age
 			all[id] = verdict{e.Judge(s, age, now), now}
+			a.past.verdicts = maps.Clone(all)
 			if all[id].Action == policy.Announce && action != policy.Announce {
 				a.carryOut(b.t.Context(), v, f, r, all[id])
 			}

@@ -22,8 +22,12 @@ func (a *Agent) expires(r *catalog.Record) *time.Time {
 	return &at
 }
 
-// remindAll writes into every container which of its volumes will go.
+// remindAll writes into every container which of its volumes will go. Before the first look that is not known, and what the agent before
+// wrote holds.
 func (a *Agent) remindAll() {
+	if !a.past.judged() {
+		return
+	}
 	for _, g := range a.guests.list() {
 		if err := a.remind(g); err != nil {
 			a.log.Warn("cannot tell the container what will go", "container", g.Owner, "error", err)

@@ -36,7 +36,7 @@ type past struct {
 
 	mu       sync.Mutex
 	history  *history.History
-	verdicts map[catalog.ID]verdict // of the last look
+	verdicts map[catalog.ID]verdict // of the last look; nil before the first
 	run      string                 // this run of the agent, for samples
 	observed time.Duration          // running time in it
 	mappedAt time.Duration          // of that, when history.Mapped was taken; 0: not yet
@@ -53,6 +53,13 @@ func (p *past) verdict(id catalog.ID) (verdict, bool) {
 	defer p.mu.Unlock()
 	v, ok := p.verdicts[id]
 	return v, ok
+}
+
+// judged says whether a look has been taken.
+func (p *past) judged() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.verdicts != nil
 }
 
 // with lets do read and change the history.

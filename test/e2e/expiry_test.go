@@ -61,6 +61,14 @@ func TestUnusedSnapshotsExpire(t *testing.T) {
 	kit.Eventually(t, "/lls/NOTICE tells how to keep it", func() bool { // it is written once the list says so
 		return strings.Contains(w.alice.Must(t, "cat", "/lls/NOTICE"), "lls keep idle --for")
 	})
+	kit.KillAgent(t)
+	for range 10 {
+		notice := w.alice.Must(t, "cat", "/lls/NOTICE")
+		if now, _ := state(t, w.alice, "idle"); now == "live" && !strings.Contains(notice, "lls keep idle --for") {
+			t.Errorf("with a new agent, NOTICE says %q", notice)
+			break
+		}
+	}
 	kit.Eventually(t, "it goes to the trash", func() bool {
 		now, _ := state(t, w.alice, "idle")
 		return now == "trash"
