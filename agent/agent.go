@@ -158,6 +158,9 @@ func (a *Agent) config() *policy.Config {
 // Reload reads lls.toml. On an error the configuration that is in force stays, and the status tells of it.
 func (a *Agent) Reload(ctx context.Context) error {
 	cfg, err := setup.ReadConfig(a.opts.Config)
+	if _, gone := os.Stat(a.opts.Config); err == nil && errors.Is(gone, os.ErrNotExist) && len(a.config().Pools) > 0 {
+		err = fmt.Errorf("%s is gone, and it named pools", a.opts.Config) // an editor may be about to put it back
+	}
 	a.mu.Lock()
 	a.badConfig = err
 	a.mu.Unlock()

@@ -96,6 +96,13 @@ func TestABadFileIsToldOfEverywhereAndChangesNothing(t *testing.T) {
 	if !strings.HasPrefix(err.Message, "cannot take the new configuration: "+b.config+":1: ") || err.Problems != nil {
 		t.Errorf("reload says %+v", err)
 	}
+	if err := os.Remove(b.config); err != nil {
+		t.Fatal(err)
+	}
+	err = api.AsError(b.admin.Post(t.Context(), api.PathReload, api.Empty{}, nil))
+	if err.Code != api.Malformed || !strings.Contains(err.Message, b.config+" is gone, and it named pools") || len(b.agent.config().Pools) != 1 {
+		t.Errorf("without the file, reload says %+v; pools: %+v", err, b.agent.config().Pools)
+	}
 	b.reload(testConfig)
 	if got := b.problems(); len(got) != 0 {
 		t.Errorf("after a good file the status says %q", got)
