@@ -12,11 +12,25 @@ type options struct {
 	dropped                    []string // not given, but no reason to refuse the mount
 }
 
-// harmless are options that say what LLS does anyway, or that only concern who may mount, or when.
+// harmless are options that say what LLS does anyway, that only concern who may mount, or when, or that trade speed for what LLS does not
+// give up (mount(8), ext4(5), xfs(5)).
 var harmless = map[string]bool{
 	"": true, "defaults": true, "async": true, "exec": true, "nodev": true, "nosuid": true,
 	"user": true, "nouser": true, "users": true, "owner": true, "noowner": true, "group": true, "nogroup": true, "_netdev": true,
 	"diratime": true, "nodiratime": true, "acl": true, "user_xattr": true, "errors=remount-ro": true, "nouuid": true, "inode64": true,
+	"norelatime": true, "lazytime": true, "nolazytime": true, "iversion": true, "noiversion": true,
+	"barrier": true, "barrier=1": true, "nobarrier": true, "barrier=0": true, "data=ordered": true, "data=writeback": true, "delalloc": true, "nodelalloc": true,
+	"inode32": true, "largeio": true, "nolargeio": true, "swalloc": true, "attr2": true, "ikeep": true, "noikeep": true,
+}
+
+// lesser are options whose place is taken by what a file system does by default, which is less in some way: that is told.
+func lesser(option string) bool {
+	switch option {
+	case "noexec", "sync", "dirsync", "mand", "data=journal":
+		return true
+	}
+	name, _, _ := strings.Cut(option, "=")
+	return name == "commit" || name == "logbufs" || name == "logbsize" || name == "allocsize" || name == "stripe"
 }
 
 // parseOptions judges every option against the list of those that are known to be harmless. What is not on it is refused.
@@ -46,10 +60,11 @@ func parseOptions(field string) options {
 			o.auto = true
 		case "x-lls.required":
 			o.required = true
-		case "noexec":
-			o.dropped = append(o.dropped, option)
 		default:
-			if !harmless[option] && !someoneElses(option) {
+			switch {
+			case lesser(option):
+				o.dropped = append(o.dropped, option)
+			case !harmless[option] && !someoneElses(option):
 				o.refused = append(o.refused, option)
 			}
 		}

@@ -59,6 +59,7 @@ func TestPlanTakesTheLinesForLLS(t *testing.T) {
 		"lls:a /data lls noatime,relatime,nodiscard,":  {Name: "a", Target: "/data"},
 		"lls:a /runner lls":                            {Name: "a", Target: "/runner"},
 		"lls:a /data lls user,_netdev,x-a=b,comment=c": {Name: "a", Target: "/data"},
+		"lls:a /data lls lazytime,barrier=1,inode32":   {Name: "a", Target: "/data"},
 	} {
 		t.Run(line, func(t *testing.T) {
 			plan := Parse([]byte("# first\n" + line)).Plan(labels)
@@ -125,8 +126,8 @@ func TestPlanRefusesWithTheReason(t *testing.T) {
 func TestPlanRefusesOptionsThatAreDangerousOrUnknown(t *testing.T) {
 	for _, option := range []string{
 		"dev", "suid", "bind", "rbind", "loop", "loop=/dev/loop0", "remount", "move", "offset=512", "sizelimit=1", "uid=0", "gid=0", "umask=0", "mode=777",
-		"journal_path=/dev/x", "journal_dev=1", "data=writeback", "context=x", "fscontext=x", "errors=continue", "errors=panic", "noload", "norecovery",
-		"logdev=/dev/x", "rtdev=/dev/x", "sync", "dirsync", "shared", "rshared", "X-mount.mkdir", "X-mount.subdir=x", "X-mount.idmap=x", "sb=1", "ro=1", "x-lls.", "RO", " ", "\x1b[2J",
+		"journal_path=/dev/x", "journal_dev=1", "data=other", "barrier=2", "usrquota", "prjquota", "context=x", "fscontext=x", "errors=continue", "errors=panic", "noload", "norecovery",
+		"logdev=/dev/x", "rtdev=/dev/x", "shared", "rshared", "X-mount.mkdir", "X-mount.subdir=x", "X-mount.idmap=x", "sb=1", "ro=1", "x-lls.", "RO", " ", "\x1b[2J",
 	} {
 		plan := Parse([]byte("lls:a /data lls ro," + Escape(option) + ",x-lls.auto\n")).Plan(nil)
 		if len(plan.Mounts) != 0 || len(plan.Refused) != 1 || plan.Refused[0].Reason != BadOption {
@@ -247,10 +248,12 @@ func TestPlanWarnsOfLinesThatLetSystemdWait(t *testing.T) {
 	}
 }
 
-func TestPlanWarnsOfNoexec(t *testing.T) {
-	plan := Parse([]byte("lls:a /data lls noexec")).Plan(nil)
-	if len(plan.Mounts) != 1 || len(plan.Warnings) != 1 || plan.Warnings[0].Reason != Dropped {
-		t.Errorf("got %+v", plan)
+func TestPlanWarnsOfWhatIsNotGiven(t *testing.T) {
+	for _, option := range []string{"noexec", "sync", "dirsync", "data=journal", "commit=60", "allocsize=64k"} {
+		plan := Parse([]byte("lls:a /data lls " + option)).Plan(nil)
+		if len(plan.Mounts) != 1 || len(plan.Warnings) != 1 || plan.Warnings[0].Reason != Dropped {
+			t.Errorf("%s: got %+v", option, plan)
+		}
 	}
 }
 
