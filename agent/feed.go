@@ -57,7 +57,7 @@ func differs(was, now *catalog.Record) string {
 	case was.State != now.State:
 		return api.EventUndeleted
 	case was.Name != now.Name || was.Owner != now.Owner || was.Visible != now.Visible || was.Access != now.Access || was.LV.Size != now.LV.Size ||
-		!was.Lease.Equal(now.Lease) || was.Forever != now.Forever || was.GrowTo != now.GrowTo:
+		was.LV.Active != now.LV.Active || !was.Lease.Equal(now.Lease) || was.Forever != now.Forever || was.GrowTo != now.GrowTo:
 		return api.EventChanged
 	}
 	return ""

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"lls/agent/api"
 	"lls/agent/event"
 	"lls/agent/event/bus"
 )
@@ -118,11 +117,6 @@ func (a *Agent) listening() (ended func(was, now *View)) {
 			return // what happened since the report before, an event may have told of
 		}
 		missed := differences(was, now)
-		for _, r := range now.Catalog.Records {
-			if old := was.Catalog.ByID(r.ID); old != nil && old.LV.Active != r.LV.Active && differs(old, r) == "" {
-				missed = append(missed, change{what: api.EventChanged, was: old, now: r, view: now})
-			}
-		}
 		if len(missed) > 0 {
 			a.work.Go(func() { a.unheard(missed, since) })
 		}

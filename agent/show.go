@@ -52,7 +52,7 @@ func (c *call) list(ctx context.Context) ([]api.Volume, error) {
 func (c *call) show(v *View, r *catalog.Record, at []place) api.Volume {
 	out := api.Volume{
 		Name: v.Catalog.Shown(c.asker, r), Owner: r.Owner.Name, Kind: kindOf(r), Pool: v.pool(r.LV).Name, FS: r.FS,
-		Size: int64(r.LV.Size), Visibility: api.Hidden, Access: r.Access, State: string(r.State), ReadOnly: r.LV.ReadOnly,
+		Size: int64(r.LV.Size), Visibility: api.Hidden, Access: r.Access, State: string(r.State), ReadOnly: r.LV.ReadOnly, Active: r.LV.Active,
 		Created: r.LV.Created, ID: string(r.ID),
 	}
 	if r.Visible {

@@ -98,6 +98,7 @@ type Volume struct {
 	Access     string     `json:"access"`
 	State      string     `json:"state"`               // or "new" while it is made in several steps
 	ReadOnly   bool       `json:"read_only,omitempty"` // the logical volume itself
+	Active     bool       `json:"active,omitempty"`    // it has a device
 	Created    time.Time  `json:"created"`
 	Deleted    *time.Time `json:"deleted,omitempty"`
 	Expires    *time.Time `json:"expires,omitempty"` // when it goes to the trash, or out of it, if nothing changes

@@ -171,12 +171,14 @@ func TestDevicesFollowLVM(t *testing.T) {
 			t.Fatalf("vgchange -an left %+v", now)
 		}
 		soon(t, began, "vgchange -an takes the device away", has(path, ""))
+		events.soon(t, began, "changed", path)
 		if listed(t, c, path) == 0 {
 			t.Error("an inactive volume is not listed")
 		}
 		began = byHand(t, "vgchange", "-ay", "-K", kit.VG)
 		v = kit.FindLV(t, "other", "shown")
 		soon(t, began, "vgchange -ay brings the device", has(path, v.Device()))
+		events.soon(t, began, "changed", path)
 
 		began = byHand(t, "lvremove", "-y", lv)
 		soon(t, began, "lvremove takes the device away", has(path, ""))

@@ -37,6 +37,7 @@ func volumeProperties() []property[api.Volume] {
 		{"Visibility", "s", "hidden or visible.", func(v api.Volume) any { return v.Visibility }},
 		{"Access", "s", "What others may mount of it: rw, ro or none.", func(v api.Volume) any { return v.Access }},
 		{"State", "s", "live, new or trash.", func(v api.Volume) any { return v.State }},
+		{"Active", "b", "Whether it has a device.", func(v api.Volume) any { return v.Active }},
 		{"ReadOnly", "b", "Whether the logical volume is read-only.", func(v api.Volume) any { return v.ReadOnly }},
 		{"Created", "x", "Seconds since 1970, as the next two; 0 for never.", func(v api.Volume) any { return seconds(&v.Created) }},
 		{"Deleted", "x", "When it went to the trash.", func(v api.Volume) any { return seconds(v.Deleted) }},
