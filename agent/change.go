@@ -274,15 +274,35 @@ func (c *call) inTrash(ctx context.Context, verb, ref string) (*catalog.Record, 
 	return nil, nil, err
 }
 
-// thisOne finds the caller's volume in the trash that is called so in LVM, NAME.ID, which is never another's. It is what a hint names:
-// what has a name alone may be another volume by the time somebody types it.
+// seen finds the volume that ref names for those who only look: in the trash by its name in LVM, else one that lives, else one in the trash.
+func (c *call) seen(ctx context.Context, verb, ref string) (*catalog.Record, error) {
+	r, _, err := c.thisOne(ctx, verb, ref)
+	if err != nil || r != nil {
+		return r, err
+	}
+	r, _, err = c.volume(ctx, verb, ref, catalog.See, false)
+	if api.NotFound.Is(err) {
+		if inTrash, _, trashErr := c.volume(ctx, verb, ref, catalog.See, true); trashErr == nil {
+			return inTrash, nil
+		}
+	}
+	return r, err
+}
+
+// thisOne finds the caller's volume in the trash that is called so in LVM, NAME.ID or OWNER/NAME.ID, which is never another's. It is what a
+// hint names: what has a name alone may be another volume by the time somebody types it.
 func (c *call) thisOne(ctx context.Context, verb, ref string) (*catalog.Record, *View, error) {
 	v, err := c.agent.store.current(ctx, workAge)
 	if err != nil {
 		return nil, nil, err
 	}
+	owner, name, owned := strings.Cut(ref, "/")
+	if !owned {
+		name = ref
+	}
 	for _, r := range v.Catalog.Records {
-		if string(r.LV.Name) == ref && r.State == catalog.Trash && (c.asker.Admin || r.Owner == c.asker.Owner) {
+		called := string(r.LV.Name) == name && (!owned || owner == r.Owner.Name || owner == r.Owner.String())
+		if called && r.State == catalog.Trash && (c.asker.Admin || r.Owner == c.asker.Owner) {
 			c.what, c.doing = r.Owner.String()+"/"+string(r.LV.Name), verb+" "+ref
 			return r, v, nil
 		}
