@@ -91,7 +91,7 @@ type Agent struct {
 	mailer  Mailer
 	growers *growers
 	volumes *volumeGrowers
-	finder  mount.Finder
+	holds   func(ctx context.Context, major, minor uint32) ([]mount.Holder, error) // who holds a device; a mount.Finder's
 	placing shared[*whereabouts]
 
 	mu        sync.Mutex
@@ -137,7 +137,7 @@ func New(o Options, p Parts) (*Agent, error) {
 	a := &Agent{
 		called: newCalled(), mailer: p.Mailer, growers: newGrowers(), volumes: newVolumeGrowers(), meter: p.Meter, trimmer: p.Trimmer, raw: raw,
 		past:   &past{path: o.History, history: old, run: rand.Text()},
-		points: hostPoints(o.SelfPID), opts: o, log: o.Log, mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
+		points: hostPoints(o.SelfPID), holds: new(mount.Finder).Holders, opts: o, log: o.Log, mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
 		bus: p.Bus, herald: newHerald(), sources: p.Sources, hears: len(p.Sources) > 0, release: p.Release, ears: ears{coalescer: event.NewCoalescer(event.DefaultTiming()), late: lateEvent},
 		guests: newGuests(), pids: pids, endpoints: endpoints(), feed: newFeed(), reread: make(chan struct{}, 1), stopping: make(chan struct{}), pidNS: ns, started: o.Now(), reserved: map[string]bool{},
 	}

@@ -107,13 +107,23 @@ type fakeDevices struct {
 	usage   func(path string) (filesystem.Space, error) // instead of space
 	sync    func(ctx context.Context, path string) error
 	fill    *PoolFill
-	looks   int64    // at a pool, without fill
-	held    bool     // a snapshot of the metadata is
-	read    []string // devices whose superblocks were read
-	claimed []bool   // what Claimed says, one after the other; false in the end
+	looks   int64        // at a pool, without fill
+	held    bool         // a snapshot of the metadata is
+	number  func() error // what Number gives, where that is an error
+	check   func() error // instead of finding no mistake
+	read    []string     // devices whose superblocks were read
+	claimed []bool       // what Claimed says, one after the other; false in the end
 }
 
 func (f *fakeDevices) Number(_ lvm.VG, name lvm.Name) (uint32, uint32, error) {
+	f.mu.Lock()
+	number := f.number
+	f.mu.Unlock()
+	if number != nil {
+		if err := number(); err != nil {
+			return 0, 0, err
+		}
+	}
 	var n uint32
 	for _, c := range name {
 		n = n*31 + uint32(c)
@@ -155,7 +165,13 @@ func (f *fakeDevices) Claimed(string) bool {
 	return now
 }
 func (f *fakeDevices) Check(context.Context, string, filesystem.Type, bool) error {
-	return nil
+	f.mu.Lock()
+	check := f.check
+	f.mu.Unlock()
+	if check == nil {
+		return nil
+	}
+	return check()
 }
 func (f *fakeDevices) Usage(_ context.Context, path string, _ filesystem.Type) (filesystem.Space, error) {
 	f.mu.Lock()

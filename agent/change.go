@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"lls/agent/api"
 	"lls/agent/catalog"
 	"lls/agent/filesystem"
+	"lls/agent/mount"
 	"lls/lvm"
 	"lls/policy"
 )
@@ -190,19 +192,71 @@ func (c *call) remove(ctx context.Context, in api.NameRequest) (api.Volume, erro
 	unblock := c.agent.raw.block(r.ID)
 	defer unblock()
 	_ = c.agent.settle(ctx, r.ID) // who may still open it raw is told of below
-	to, err := c.agent.retag(ctx, r, r.LV.Active && len(at) == 0, func(to *catalog.Record, _ *View) error {
-		if to.State != catalog.Live {
-			return api.Errorf(api.NotFound, "cannot delete %s: it was deleted just now", in.Name)
+	to, err := c.toTrash(ctx, in.Name, r, r.LV.Active && len(at) == 0)
+	var held []api.Holder
+	if errors.Is(err, lvm.ErrOpen) { // as no init's mounts tell: by a mount in another namespace, or by what it left
+		own := false
+		held = c.holdersOf(ctx, r.LV, func(h mount.Holder, g *guest) bool {
+			own = own || h.Kind != mount.HeldDevice && theirs(g)
+			return true
+		})
+		if own {
+			e := api.Errorf(api.Busy, "cannot delete %s: it is in use", in.Name).WithHint("end what uses it, then: lls delete %s", in.Name)
+			e.Holders = held
+			return api.Volume{}, e.Because(err)
 		}
-		to.State, to.Deleted = catalog.Trash, c.agent.opts.Now()
-		return nil
-	})
+		to, err = c.toTrash(ctx, in.Name, r, false)
+	}
 	if err != nil {
 		return api.Volume{}, err
 	}
 	out := c.show(v, to, at)
 	out.Holders = c.rawHolders(ctx, to)
+	for _, h := range held {
+		if !slices.Contains(out.Holders, h) {
+			out.Holders = append(out.Holders, h)
+		}
+	}
 	return out, nil
+}
+
+// toTrash moves a volume to the trash. With unheld its device goes first: where somebody has that open it is lvm.ErrOpen, and nothing was
+// done.
+func (c *call) toTrash(ctx context.Context, name string, r *catalog.Record, unheld bool) (*catalog.Record, error) {
+	var to catalog.Record
+	open := false
+	err := c.agent.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
+		now, err := v.same(r)
+		if err == nil && now.State != catalog.Live {
+			err = api.Errorf(api.NotFound, "cannot delete %s: it was deleted just now", name)
+		}
+		if err != nil {
+			return nil, err
+		}
+		to = *now
+		to.State, to.Deleted = catalog.Trash, c.agent.opts.Now()
+		done := changed(r.LV.Name, func(v *lvm.Volume) { v.Tags = to.Tags() })
+		if unheld {
+			err := w.Deactivate(ctx, r.LV.Name)
+			if open = errors.Is(err, lvm.ErrOpen); open {
+				return changed(r.LV.Name, func(v *lvm.Volume) { v.Open = true }), nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			to.LV.Active, to.LV.Major, to.LV.Minor = false, 0, 0
+			done = both(done, changed(r.LV.Name, func(v *lvm.Volume) { v.Active, v.Major, v.Minor = false, 0, 0 }))
+		}
+		add, del := now.Changes(&to)
+		if err := w.Retag(ctx, r.LV.Name, add, del); err != nil {
+			return nil, err
+		}
+		return done, nil
+	})
+	if err == nil && open {
+		err = fmt.Errorf("cannot have the device of %s go: %w", r.LV.Name, lvm.ErrOpen)
+	}
+	return &to, err
 }
 
 func (c *call) undelete(ctx context.Context, in api.UndeleteRequest) (api.Volume, error) {
@@ -274,15 +328,35 @@ func (c *call) inTrash(ctx context.Context, verb, ref string) (*catalog.Record, 
 	return nil, nil, err
 }
 
-// thisOne finds the caller's volume in the trash that is called so in LVM, NAME.ID, which is never another's. It is what a hint names:
-// what has a name alone may be another volume by the time somebody types it.
+// seen finds the volume that ref names for those who only look: in the trash by its name in LVM, else one that lives, else one in the trash.
+func (c *call) seen(ctx context.Context, verb, ref string) (*catalog.Record, error) {
+	r, _, err := c.thisOne(ctx, verb, ref)
+	if err != nil || r != nil {
+		return r, err
+	}
+	r, _, err = c.volume(ctx, verb, ref, catalog.See, false)
+	if api.NotFound.Is(err) {
+		if inTrash, _, trashErr := c.volume(ctx, verb, ref, catalog.See, true); trashErr == nil {
+			return inTrash, nil
+		}
+	}
+	return r, err
+}
+
+// thisOne finds the caller's volume in the trash that is called so in LVM, NAME.ID or OWNER/NAME.ID, which is never another's. It is what a
+// hint names: what has a name alone may be another volume by the time somebody types it.
 func (c *call) thisOne(ctx context.Context, verb, ref string) (*catalog.Record, *View, error) {
 	v, err := c.agent.store.current(ctx, workAge)
 	if err != nil {
 		return nil, nil, err
 	}
+	owner, name, owned := strings.Cut(ref, "/")
+	if !owned {
+		name = ref
+	}
 	for _, r := range v.Catalog.Records {
-		if string(r.LV.Name) == ref && r.State == catalog.Trash && (c.asker.Admin || r.Owner == c.asker.Owner) {
+		called := string(r.LV.Name) == name && (!owned || owner == r.Owner.Name || owner == r.Owner.String())
+		if called && r.State == catalog.Trash && (c.asker.Admin || r.Owner == c.asker.Owner) {
 			c.what, c.doing = r.Owner.String()+"/"+string(r.LV.Name), verb+" "+ref
 			return r, v, nil
 		}

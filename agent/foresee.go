@@ -14,11 +14,7 @@ import (
 
 // policyExplain says why a volume is kept, until when, and what would change that.
 func (c *call) policyExplain(ctx context.Context) (api.Explanation, error) {
-	ref := c.request.URL.Query().Get("name")
-	r, _, err := c.volume(ctx, "explain", ref, catalog.See, false)
-	if api.NotFound.Is(err) {
-		r, _, err = c.volume(ctx, "explain", ref, catalog.See, true)
-	}
+	r, err := c.seen(ctx, "explain", c.request.URL.Query().Get("name"))
 	if err != nil {
 		return api.Explanation{}, err
 	}
@@ -31,9 +27,9 @@ func (c *call) policyExplain(ctx context.Context) (api.Explanation, error) {
 	}
 	now, f := c.agent.opts.Now(), c.agent.gather(ctx, v)
 	e, s, age := c.agent.look(v, f, r)
-	s.Name = v.Catalog.Shown(c.asker, r) // for what it says to type
+	s.Name = v.Catalog.Exact(c.asker, r) // for what it says to type
 	d := e.Judge(s, age, now)
-	out := api.Explanation{Name: v.Catalog.Shown(c.asker, r), State: string(r.State), Action: d.Action.String(), Reasons: d.Reasons, Next: d.Outlook(), Change: d.Change}
+	out := api.Explanation{Name: s.Name, State: string(r.State), Action: d.Action.String(), Reasons: d.Reasons, Next: d.Outlook(), Change: d.Change}
 	if r.State == catalog.Trash && d.Action == policy.Keep {
 		c.agent.explainShortage(ctx, &out, v, f, r, now)
 	}
@@ -83,7 +79,7 @@ func (c *call) dryRun(ctx context.Context) ([]api.Prospect, error) {
 		}
 		e, s, age := a.look(v, f, r)
 		for _, h := range e.Project(s, age, now, dryRunAhead, a.tendPeriod()) {
-			p := api.Prospect{After: int64(h.After.Seconds()), When: "in " + policy.FormatSpan(h.After), Name: v.Catalog.Shown(c.asker, r), ID: string(r.ID), Action: h.Action.String()}
+			p := api.Prospect{After: int64(h.After.Seconds()), When: "in " + policy.FormatSpan(h.After), Name: v.Catalog.Exact(c.asker, r), ID: string(r.ID), Action: h.Action.String()}
 			p.Why = e.Judge(s, age, now).Reasons
 			timed = append(timed, p)
 		}
@@ -107,7 +103,7 @@ func (c *call) dryRun(ctx context.Context) ([]api.Prospect, error) {
 // early are the volumes that a pool which is so short would have purged before their time.
 func (a *Agent) early(when string, v *View, f facts, p policy.Pool, short policy.Shortage, now time.Time, asker catalog.Asker) (out []api.Prospect) {
 	for _, t := range policy.Pressure(a.trash(v, f, p), short, now) {
-		out = append(out, api.Prospect{When: when, Name: v.Catalog.Shown(asker, v.Catalog.ByID(catalog.ID(t.Subject.ID))), ID: t.Subject.ID,
+		out = append(out, api.Prospect{When: when, Name: v.Catalog.Exact(asker, v.Catalog.ByID(catalog.ID(t.Subject.ID))), ID: t.Subject.ID,
 			Action: policy.Purge.String(), Why: []string{"the oldest in the trash of a pool that is too full and cannot grow"}})
 	}
 	return out

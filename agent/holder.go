@@ -35,7 +35,7 @@ func (c *call) holdersOf(ctx context.Context, v lvm.Volume, counts func(h mount.
 	}
 	ctx, cancel := context.WithTimeout(ctx, holdersDeadline)
 	defer cancel()
-	found, err := c.agent.finder.Holders(ctx, v.Major, v.Minor)
+	found, err := c.agent.holds(ctx, v.Major, v.Minor)
 	if err != nil {
 		c.agent.log.Warn("cannot tell all who hold a volume", "volume", v.Name, "error", err)
 	}

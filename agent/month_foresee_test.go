@@ -50,10 +50,12 @@ func (m *month) ask() {
 	}
 	records := m.records()
 	for id, r := range records {
+		name := string(r.Name)
 		if !m.findable(records, r) {
-			continue
+			name = string(r.LV.Name)
+			m.hidden++
 		}
-		c.request = &http.Request{URL: &url.URL{RawQuery: url.Values{"name": {r.Owner.Name + "/" + string(r.Name)}}.Encode()}}
+		c.request = &http.Request{URL: &url.URL{RawQuery: url.Values{"name": {r.Owner.Name + "/" + name}}.Encode()}}
 		e, err := c.policyExplain(m.Context())
 		if err != nil {
 			m.Fatal(err)
@@ -66,7 +68,7 @@ func (m *month) ask() {
 		if e.Action != want.String() {
 			m.Errorf("explain of %s says %+v, and dry-run: %v", r.LV.Name, e, want)
 		}
-		if due := m.forecast.due[id]; len(due) > 0 && !strings.Contains(e.Next, words[due[0].Action]) {
+		if due := m.forecast.due[id]; len(due) > 0 && (!strings.Contains(e.Next, words[due[0].Action]) || due[0].Name != e.Name) {
 			m.Errorf("explain of %s says %+v, and dry-run: %+v", r.LV.Name, e, due)
 		}
 	}

@@ -75,7 +75,7 @@ type month struct {
 	pool       monthPool
 	forecast   *forecast // nil: none that still holds
 
-	early, explained, foreseen, foretoldNow, refreshed, given int
+	early, explained, hidden, foreseen, foretoldNow, refreshed, given int
 }
 
 type monthDevices struct {
@@ -381,13 +381,13 @@ func TestAMonthOfLife(t *testing.T) {
 func (m *month) saw() {
 	m.Logf("done by the policy: %v; %d volumes undeleted, %d at the end", m.acted, m.undeleted, len(m.records()))
 	m.Logf("%d purged early, the pool grew %d times, %d refreshed, %d given", m.early, m.pool.grown, m.refreshed, m.given)
-	m.Logf("%d explained, %d things foreseen in the morning, %d at once", m.explained, m.foreseen, m.foretoldNow)
+	m.Logf("%d explained, %d of them by NAME.ID; %d things foreseen in the morning, %d at once", m.explained, m.hidden, m.foreseen, m.foretoldNow)
 	for what, n := range map[string]int{"purged early": m.early, "foreseen": m.foreseen} {
 		if n < monthLeast {
 			m.Errorf("%d were %s only, so little was shown", n, what)
 		}
 	}
-	for what, n := range map[string]int{"the pool growing": m.pool.grown, "a refresh": m.refreshed, "a volume given": m.given, "an early purge foretold": m.foretoldNow} {
+	for what, n := range map[string]int{"the pool growing": m.pool.grown, "one that its name alone does not find": m.hidden, "a refresh": m.refreshed, "a volume given": m.given, "an early purge foretold": m.foretoldNow} {
 		if n == 0 {
 			m.Errorf("%s was never seen", what)
 		}

@@ -119,6 +119,9 @@ func (c *call) place(ctx context.Context, v *View, r *catalog.Record, at target,
 	asked := at.readOnly
 	var placed mount.Placed
 	try := func(now *catalog.Record) (err error) {
+		if refused := c.mayMount(name, now); refused != nil {
+			return refused
+		}
 		ctx, cancel := context.WithTimeout(ctx, placeDeadline)
 		defer cancel()
 		at.readOnly = asked || now.MountsReadOnly(asker)
@@ -131,6 +134,7 @@ func (c *call) place(ctx context.Context, v *View, r *catalog.Record, at target,
 		// The device has gone since the report: activate it and try once more, with what is there now.
 		if now, viewErr := c.agent.store.current(ctx, 0); viewErr == nil && now.Catalog.ByID(r.ID) != nil {
 			r = now.Catalog.ByID(r.ID)
+			wasActive = wasActive && r.LV.Active
 			err = c.agent.alone(ctx, r, c.progress, try)
 		}
 	}
@@ -155,24 +159,39 @@ func (c *call) place(ctx context.Context, v *View, r *catalog.Record, at target,
 	return m, nil
 }
 
+// mayMount refuses what changed since the request found it: it is in the trash now, or its owner lets the caller not mount it any more.
+func (c *call) mayMount(name string, now *catalog.Record) *api.Error {
+	refused := now.May(c.asker, catalog.Mount, "mount", name)
+	if refused == nil && now.State != catalog.Live {
+		refused = api.Errorf(api.NotFound, "cannot mount %s: it was deleted just now", name).WithHint("bring it back: lls undelete %s", name)
+	}
+	return refused
+}
+
 // stillLive takes a mount away again whose volume went to the trash while it was placed.
 func (c *call) stillLive(ctx context.Context, r *catalog.Record, g *guest, placed mount.Placed, name string) *api.Error {
-	v := c.agent.store.latest()
-	if v == nil || placed.Already {
+	v, err := c.agent.store.current(ctx, workAge)
+	if err != nil {
+		c.agent.log.Warn("cannot tell whether a volume was deleted while it was mounted", "volume", r.LV.Name, "error", err)
 		return nil
 	}
 	now := v.Catalog.ByID(r.ID)
-	if now == nil || now.State != catalog.Trash || r.State == catalog.Trash {
+	if now == nil || now.State != catalog.Trash {
 		return nil
+	}
+	if placed.Already { // whoever placed it takes it away, or had it before
+		return c.mayMount(name, now)
 	}
 	major, minor, err := c.agent.devices.Number(r.LV.VG, r.LV.Name)
 	if err == nil {
 		err = c.unplace(ctx, g, mount.Point{Path: placed.Path, Major: major, Minor: minor})
 	}
-	if err != nil {
+	if err == nil {
+		c.agent.undoActivate(ctx, now)
+	} else {
 		c.agent.log.Warn("cannot take away the mount of a volume that was deleted", "volume", r.LV.Name, "error", err)
 	}
-	return api.Errorf(api.NotFound, "cannot mount %s: it was deleted just now", name).WithHint("bring it back: lls undelete %s", r.Name)
+	return c.mayMount(name, now)
 }
 
 func (c *call) tryPlace(ctx context.Context, r *catalog.Record, at target, g *guest) (mount.Placed, error) {

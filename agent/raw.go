@@ -197,7 +197,15 @@ func (a *Agent) alone(ctx context.Context, r *catalog.Record, progress func(stri
 	if err := a.devices.Check(ctx, path, filesystem.Type(r.FS), r.LV.ReadOnly); err != nil {
 		return err
 	}
-	return do(r)
+	// That took its time: it may be in the trash by now, or for nobody.
+	if v, err = a.store.current(ctx, workAge); err != nil {
+		return err
+	}
+	now := v.Catalog.ByID(r.ID)
+	if now == nil {
+		return fmt.Errorf("cannot find %s again: %w", r.LV.Name, lvm.ErrNotFound)
+	}
+	return do(now)
 }
 
 // mounted says whether a volume is mounted, in whatever mount namespace that has a process, by the kernel's own tables: that somebody else

@@ -133,6 +133,52 @@ func TestTrashGoesEarlyExactlyWhereThePoolDoesNotGrow(t *testing.T) {
 	}
 }
 
+// Whatever dry-run tells of, explain and info find by the name that it has there.
+func TestWhatARefreshReplacedIsToldOfByItsNameInLVM(t *testing.T) {
+	b, _, old := refreshScene(t)
+	b.refresh(b.c1, "mine")
+	b.post(b.c1, api.PathUmount, api.UmountRequest{Target: "mine"}, "")
+	var all []api.Prospect
+	if err := b.admin.Get(t.Context(), api.PathDryRun, nil, &all); err != nil {
+		t.Fatal(err)
+	}
+	id := "mine." + old.ID
+	names := map[string]bool{}
+	for _, p := range all {
+		if p.ID != "" {
+			names[p.Name] = true
+		}
+	}
+	if !names["c1/"+id] || len(names) != 1 {
+		t.Errorf("dry-run tells of %v", names)
+	}
+	for name, state := range map[string]string{"c1/mine": api.StateLive, "c1/" + id: api.StateTrash, id: api.StateTrash, "c1#t1/" + id: api.StateTrash} {
+		var e api.Explanation
+		if err := b.admin.Get(t.Context(), api.PathExplain, url.Values{"name": {name}}, &e); err != nil || e.State != state {
+			t.Errorf("explain %s: %+v, %v", name, e, err)
+		}
+		if state == api.StateTrash && (e.Name != "c1/"+id || !slices.Contains(e.Change, "lls-agent undelete c1/"+id+" takes it out of the trash")) {
+			t.Errorf("explain %s: %+v", name, e)
+		}
+	}
+	_, second := b.second()
+	for _, tt := range []struct {
+		client *api.Client
+		name   string
+		want   api.Code
+	}{
+		{b.c1, id, ""}, {b.c1, "c1/" + id, ""}, {b.admin, id, ""}, {b.admin, "c1/" + id, ""},
+		{b.admin, "c2/" + id, api.NotFound}, {second, id, api.NotFound}, {second, "c1/" + id, api.NotFound},
+	} {
+		var v api.Volume
+		err := tt.client.Get(t.Context(), api.PathVolume, url.Values{"name": {tt.name}}, &v)
+		if tt.want == "" && (err != nil || v.ID != old.ID) || tt.want != "" && !tt.want.Is(err) {
+			t.Errorf("info %s: %+v, %v", tt.name, v, err)
+		}
+	}
+	b.post(b.admin, api.PathUndelete, api.UndeleteRequest{Name: "c1/" + id, As: "was"}, "")
+}
+
 func TestExplainAndDryRunTellWhatAFullPoolTakes(t *testing.T) {
 	b := newBench(t)
 	b.reload(testConfig + quietMail + "[growth.data]\nthreshold = 0\n")

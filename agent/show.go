@@ -117,12 +117,7 @@ func (c *call) tell(mounts []api.Mount, p place) []api.Mount {
 
 func (c *call) info(ctx context.Context) (api.Volume, error) {
 	ref := c.request.URL.Query().Get("name")
-	r, _, err := c.volume(ctx, "show", ref, catalog.See, false)
-	if api.NotFound.Is(err) {
-		if inTrash, _, trashErr := c.volume(ctx, "show", ref, catalog.See, true); trashErr == nil {
-			r, err = inTrash, nil
-		}
-	}
+	r, err := c.seen(ctx, "show", ref)
 	if err != nil {
 		return api.Volume{}, err
 	}

@@ -137,6 +137,24 @@ func (c *Catalog) Taken(owner Owner, name Name) *Record {
 	return nil
 }
 
+// Exact is what asker types to mean this volume and no other: Shown, or with its name in LVM, NAME.ID, what is in the trash and would not be
+// found so, since one that lives is called so, or one that was deleted later.
+func (c *Catalog) Exact(asker Asker, r *Record) string {
+	shown := c.Shown(asker, r)
+	if r.State != Trash {
+		return shown
+	}
+	ref, err := ParseRef(shown)
+	if err == nil {
+		if live, _ := c.Find(asker, ref, false); live == nil {
+			if found, _ := c.Find(asker, ref, true); found == r {
+				return shown
+			}
+		}
+	}
+	return strings.TrimSuffix(shown, string(r.Name)) + string(r.LV.Name)
+}
+
 // Shown is how asker names the volume: what Find resolves to it, as long as it lives.
 func (c *Catalog) Shown(asker Asker, r *Record) string {
 	name := string(r.Name)

@@ -167,6 +167,37 @@ func TestFindPrefersMineThenTheHosts(t *testing.T) {
 	}
 }
 
+func TestWhatIsInTheTrashIsCalledSoThatNoOtherIsMeant(t *testing.T) {
+	deleted := func(id ID, name Name, o Owner, at int64) Record {
+		return Record{ID: id, Name: name, Owner: o, State: Trash, Deleted: time.Unix(at, 0), Access: "ro"}
+	}
+	c := catalogOf(
+		Record{ID: "h1", Name: "data", Owner: Host(), State: Live, Visible: true, Access: "ro"},
+		Record{ID: "a1", Name: "mine", Owner: alice, State: Live, Access: "ro"},
+		deleted("a2", "mine", alice, 3), deleted("a3", "old", alice, 1), deleted("a4", "old", alice, 2), deleted("a5", "data", alice, 1),
+		deleted("h2", "data", Host(), 1), deleted("h3", "gone", Host(), 1), deleted("b1", "x", bob, 1), deleted("b2", "x", bob2, 1),
+	)
+	for _, tt := range []struct {
+		asker Asker
+		id    ID
+		want  string
+	}{
+		{Asker{Owner: alice}, "a1", "mine"},
+		{Asker{Owner: alice}, "a2", "mine.a2"}, // its name lives
+		{Asker{Owner: alice}, "a3", "old.a3"},
+		{Asker{Owner: alice}, "a4", "old"},     // the latest
+		{Asker{Owner: alice}, "a5", "data.a5"}, // its name is the host's
+		{Asker{Owner: alice}, "h1", "data"},
+		{admin, "a2", "alice/mine.a2"}, {admin, "a4", "alice/old"}, {admin, "a5", "alice/data"},
+		{admin, "h1", "data"}, {admin, "h2", "data.h2"}, {admin, "h3", "gone"},
+		{admin, "b1", bob.String() + "/x"}, {admin, "b2", bob2.String() + "/x"},
+	} {
+		if got := c.Exact(tt.asker, c.ByID(tt.id)); got != tt.want {
+			t.Errorf("%v calls %s %s, want %s", tt.asker.Owner, tt.id, got, tt.want)
+		}
+	}
+}
+
 func TestRightsFollowTheTable(t *testing.T) {
 	rec := func(owner Owner, visible bool, access string, ro bool) *Record {
 		return &Record{Name: "x", Owner: owner, State: Live, Visible: visible, Access: access, LV: lvm.Volume{ReadOnly: ro}}

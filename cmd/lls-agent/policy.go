@@ -12,9 +12,12 @@ import (
 func policyExplain() cli.Command {
 	return cli.Command{
 		Name: "policy explain", Operands: "NAME", Min: 1, Max: 1,
-		Short:    "see why a volume is kept or goes, and what would change that",
-		Examples: []cli.Example{{Line: "policy explain web1/mine", Does: "why it is kept, and until when"}},
-		Run:      explain,
+		Short: "see why a volume is kept or goes, and what would change that",
+		Examples: []cli.Example{
+			{Line: "policy explain web1/mine", Does: "why it is kept, and until when"},
+			{Line: "policy explain web1/mine.k3f9ab2", Does: "NAME.ID: of several in the trash this one"},
+		},
+		Run: explain,
 	}
 }
 

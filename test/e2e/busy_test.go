@@ -107,3 +107,36 @@ func TestBusyNamesItsHolders(t *testing.T) {
 	w.bob.Do(t, "umount", "/busy")
 	w.alice.Do(t, "purge", "busy", "--yes")
 }
+
+// TestBusyInANamespaceOfItsOwn: a mount that only another mount namespace of a container still has, which no table of its init shows.
+func TestBusyInANamespaceOfItsOwn(t *testing.T) {
+	w := lab(t)
+	const hold = "exec unshare -m --propagation private sleep 987"
+	for _, c := range []*kit.Container{w.alice, w.root} {
+		dirs(t, c, "/apart")
+		own(t, c, "apart", "--mount", "/apart")
+		pid := c.Background(t, "sleep", hold)
+		c.Do(t, "umount", "/apart")
+		before := kit.TakeState(t)
+		c.LLS(t, "delete", "apart").WantError(t, 11, "held by sleep (pid "+pid+")", "/apart", "lls delete apart")
+		kit.Agent(t, "delete", c.Name+"/apart").WantError(t, 11, "sleep", c.Name)
+		before.WantSame(t)
+		c.Must(t, "kill", pid)
+		kit.Eventually(t, "nobody holds it", func() bool { return c.LLS(t, "delete", "apart").Exit == 0 })
+		c.Do(t, "purge", "apart", "--yes")
+	}
+
+	dirs(t, w.bob, "/apart")
+	own(t, w.alice, "lent", "--visible")
+	w.bob.Do(t, "mount", "alice/lent", "/apart")
+	pid := w.bob.Background(t, "sleep", hold)
+	w.bob.Do(t, "umount", "/apart")
+	out := w.alice.Do(t, "delete", "lent")
+	if !strings.Contains(out, "held by another container") || strings.Contains(out, "bob") || strings.Contains(out, "sleep") {
+		t.Errorf("alice is told:\n%s", out)
+	}
+	w.bob.LLS(t, "mount", "alice/lent", "/apart").WantError(t, 10)
+	w.alice.LLS(t, "purge", "lent", "--yes").WantError(t, 11, "another container")
+	w.bob.Must(t, "kill", pid)
+	kit.Eventually(t, "it is deactivated after its last close, and purged", func() bool { return w.alice.LLS(t, "purge", "lent", "--yes").Exit == 0 })
+}
