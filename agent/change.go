@@ -27,7 +27,7 @@ func (c *call) resize(ctx context.Context, in api.ResizeRequest) (api.Volume, er
 		return api.Volume{}, badSize("resize", in.Name, in.Size)
 	}
 	ctx = context.WithoutCancel(ctx)
-	if err := c.enlarge(ctx, r, size, relative, func(*catalog.Record) bool { return true }); err != nil {
+	if _, err := c.enlarge(ctx, r, size, relative, func(*catalog.Record) bool { return true }); err != nil {
 		return api.Volume{}, err
 	}
 	v, err := c.agent.store.current(ctx, workAge)
@@ -40,20 +40,22 @@ func (c *call) resize(ctx context.Context, in api.ResizeRequest) (api.Volume, er
 	return c.show(v, r, placesOf(c.agent.places(), r.LV)), nil
 }
 
-// enlarge grows a volume, and its file system with it. still is asked under the writer whether it is to grow after all.
-func (c *call) enlarge(ctx context.Context, r *catalog.Record, size lvm.Size, relative bool, still func(now *catalog.Record) bool) error {
-	err := c.agent.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
+// enlarge grows a volume, and its file system with it. still is asked under the writer whether it is to grow after all; where it says no,
+// nothing is done, and did is false.
+func (c *call) enlarge(ctx context.Context, r *catalog.Record, size lvm.Size, relative bool, still func(now *catalog.Record) bool) (did bool, err error) {
+	err = c.agent.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
 		now, err := v.same(r)
 		if err != nil || !still(now) {
 			return nil, err
 		}
+		did = true
 		return c.extend(ctx, w, v, r, size, relative)
 	})
-	if err != nil {
-		return err
+	if err != nil || !did {
+		return false, err
 	}
 	c.progress("growing the file system")
-	return c.agent.finishGrowth(ctx, r.ID)
+	return true, c.agent.finishGrowth(ctx, r.ID)
 }
 
 // extend grows the volume itself, after marking that its file system is to follow: a start after a crash in between finishes it.

@@ -118,7 +118,7 @@ func (a *Agent) atFull(v *View, f facts, p policy.Pool, now time.Time, asker cat
 	rules, fill := a.config().PoolRules(p.Name), fillOf(v, p, lv)
 	fill.Known, fill.DataPercent, fill.MetadataPercent = true, dryRunFull, 0
 	when := fmt.Sprintf("at %d%% of pool %s", dryRunFull, p.Name)
-	grows := rules.Data.Decide(fill.Part(policy.PartData))
+	grows := rules.Data.Decide(rules.State(policy.PartData, fill))
 	if grows.To > 0 {
 		return []api.Prospect{{When: when, Name: p.Name, Action: "grow", Why: []string{grows.Why}}}
 	}

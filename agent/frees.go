@@ -30,13 +30,15 @@ const (
 
 // measured is what was read of pools. It is lost with the agent, and read anew by the next.
 type measured struct {
-	mu    sync.Mutex
-	pools map[string]*figures // by VG/LV
+	mu      sync.Mutex
+	pools   map[string]*figures    // by VG/LV
+	earlier map[string][2]*figures // what they were two times and one time when hour was called last
 }
 
 // figures are one reading of a pool.
 type figures struct {
 	at      time.Time
+	time    uint32 // thin.Usage.Time
 	volumes map[catalog.ID]figure
 	owners  map[catalog.Owner]int64 // bytes that nobody else's volumes map
 }
@@ -45,15 +47,50 @@ type figures struct {
 type figure struct {
 	frees int64
 	owner catalog.Owner
+	own   int64  // thin.Volume.Own
+	since uint32 // thin.Volume.Since
 }
 
 func (m *measured) put(p policy.Pool, f *figures) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.pools == nil {
-		m.pools = map[string]*figures{}
+		m.pools, m.earlier = map[string]*figures{}, map[string][2]*figures{}
 	}
 	m.pools[poolKey(p)] = f
+	if m.earlier[poolKey(p)][0] == nil {
+		m.earlier[poolKey(p)] = [2]*figures{f, f}
+	}
+}
+
+// hour notes that another hour begins; what was written counts from the beginning of the one before.
+func (m *measured) hour() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key, f := range m.pools {
+		m.earlier[key] = [2]*figures{m.earlier[key][1], f}
+	}
+}
+
+// written is how many bytes of new blocks volumes of a pool have got between two readings, the earlier of which was an hour or two ago at
+// least: also in place of blocks that they shared. What a volume got before a snapshot was taken of it in between is not known.
+func (m *measured) written(p policy.Pool) map[string]int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all, was, is := map[string]int64{}, m.earlier[poolKey(p)][0], m.pools[poolKey(p)]
+	if was == nil {
+		return all
+	}
+	for id, now := range is.volumes {
+		before, known := was.volumes[id]
+		switch {
+		case now.since > was.time: // all of it is newer
+			all[string(id)] = now.own
+		case known:
+			all[string(id)] = now.own - before.own
+		}
+	}
+	return all
 }
 
 func poolKey(p policy.Pool) string { return p.Group + "/" + p.LV }
@@ -231,7 +268,7 @@ func (a *Agent) measure(ctx context.Context, p policy.Pool) (*figures, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.at = a.opts.Now()
+	f.at, f.time = a.opts.Now(), u.Time
 	after, err := a.store.current(ctx, 0)
 	if err != nil {
 		return nil, err
@@ -241,7 +278,7 @@ func (a *Agent) measure(ctx context.Context, p policy.Pool) (*figures, error) {
 	}
 	for _, r := range v.Catalog.Records {
 		if used, ok := u.Volumes[r.LV.ThinID]; ok && v.pool(r.LV) == p {
-			f.volumes[r.ID] = figure{int64(used.Exclusive), r.Owner}
+			f.volumes[r.ID] = figure{frees: int64(used.Exclusive), owner: r.Owner, own: int64(used.Own), since: used.Since}
 		}
 	}
 	for name, bytes := range u.Owners {

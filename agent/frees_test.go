@@ -21,6 +21,8 @@ import (
 type fakeMeter struct {
 	mu       sync.Mutex
 	alone    map[int]lvm.Size    // by thin id
+	own      map[int]thin.Volume // of each, when it is its own since then and what of it
+	time     uint32              // of the pool
 	shared   map[string]lvm.Size // by owner
 	err      error
 	during   func() // what happens meanwhile
@@ -35,9 +37,9 @@ func (f *fakeMeter) Measure(_ context.Context, _ lvm.VG, _ lvm.Name, owner func(
 	if f.during != nil {
 		f.during()
 	}
-	u := thin.Usage{Volumes: map[int]thin.Volume{}, Owners: map[string]lvm.Size{}}
+	u := thin.Usage{Time: f.time, Volumes: map[int]thin.Volume{}, Owners: map[string]lvm.Size{}}
 	for id, n := range f.alone {
-		u.Volumes[id] = thin.Volume{Mapped: 2 * n, Exclusive: n}
+		u.Volumes[id] = thin.Volume{Mapped: 2 * n, Exclusive: n, Own: f.own[id].Own, Since: f.own[id].Since}
 		u.Owners[owner(id)] += n
 	}
 	for o, n := range f.shared {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -338,7 +337,7 @@ func (g *grower) tend(ctx context.Context, v *View, p policy.Pool, lv lvm.Pool, 
 // tendPart has one part grow if it is to.
 func (g *grower) tendPart(ctx context.Context, v *View, p policy.Pool, lv lvm.Pool, part policy.Part, rules policy.PoolRules, rule policy.Growth, size lvm.Size, percent float64) (wait time.Duration, grew bool) {
 	a, w, now := g.agent, g.parts[part], g.agent.growers.now()
-	s := fillOf(v, p, lv).Part(part)
+	s := rules.State(part, fillOf(v, p, lv))
 	s.Grown, s.SinceGrown = !w.grownAt.IsZero(), now.Sub(w.grownAt)
 	d := rule.Decide(s)
 	wait = w.look(now, int64(size), percent, rule, quiet(part))
@@ -359,18 +358,12 @@ func (g *grower) tendPart(ctx context.Context, v *View, p policy.Pool, lv lvm.Po
 		w.grew(a.growers.now())
 		g.clear(p, part)
 		if grew {
-			a.news(ctx, plainNews, p.Name, fmt.Sprintf("pool %s: %s grew from %s to %s, because it was %s full",
-				p.Name, part, size, lvm.Size(d.To), policy.FormatPercent(percent)), d.Why)
-			a.past.seen(p.Name, part, d.To) // an agent that ends before this is followed by one that tells of it again
-			g.keep()
-			a.bus.Emit(bus.Event{Signal: bus.PoolGrown, Object: bus.PoolPath(p.Name), Name: p.Name, Details: map[string]string{
-				"Part": string(part), "Before": strconv.FormatInt(int64(size), 10), "After": strconv.FormatInt(d.To, 10),
-			}})
+			g.tellGrown(ctx, p, partGrown{part, size, lvm.Size(d.To)}, percent, d.Why)
 		}
 		return 0, true
 	case d.Blocked == policy.BlockedCool:
 		return min(d.Wait, policy.PollMin), false
-	case d.Blocked == policy.BlockedCap || d.Blocked == policy.BlockedReserve || d.Blocked == policy.BlockedGroup:
+	case d.Blocked.Lasting() && d.Blocked != policy.BlockedOff:
 		g.cannot(ctx, p, part, percent, string(d.Blocked), d.Why)
 		return blockedEvery, false
 	}

@@ -392,3 +392,72 @@ func FuzzTheKernelsStatusOfAPool(f *testing.F) {
 		}
 	})
 }
+
+// LVM extends a pool's metadata along with its data, to 64 bytes a chunk.
+func TestMetadataThatGrowsWithDataIsTheAgentsDoing(t *testing.T) {
+	b := newBench(t)
+	b.reload(testConfig + quietMail)
+	b.lvm.EditPool(testVG, testPool, func(p *lvm.Pool) { p.MetadataSize, p.ChunkSize = 4*lvm.MiB, 64*lvm.KiB })
+	b.growClock()
+	g := b.grower()
+	b.fill(10, 10)
+	g.step(t.Context())
+	wantLines(t, b.news())
+	b.fill(81, 10)
+	g.step(t.Context())
+	if p := b.pool(); p.Size != 60*lvm.GiB || p.MetadataSize != 60*lvm.MiB {
+		t.Errorf("the pool is %+v", p)
+	}
+	wantLines(t, b.news(), "pool main: data grew from 50G to 60G, and its metadata, with it, from 4M to 60M, because it was 81% full")
+	if g.parts[policy.PartMetadata].grownAt != (time.Time{}) {
+		t.Error("the metadata's cool-down has begun")
+	}
+	b.grower().step(t.Context()) // another agent
+	wantLines(t, b.news())
+	b.bus.mu.Lock()
+	defer b.bus.mu.Unlock()
+	if s := b.bus.signals; len(s) != 2 || s[0].Details["Part"] != "data" || s[1].Details["Part"] != "metadata" || s[1].Details["After"] != "62914560" {
+		t.Errorf("on the bus is heard %+v", s)
+	}
+}
+
+func TestDataGrowsNoFurtherThanTheCapOfItsMetadata(t *testing.T) {
+	b := newBench(t)
+	b.reload(testConfig + quietMail + "[growth.metadata]\ncap = \"57M\"\n") // 56M in extents
+	b.lvm.EditPool(testVG, testPool, func(p *lvm.Pool) { p.MetadataSize, p.ChunkSize = 4*lvm.MiB, 64*lvm.KiB })
+	c, g := b.growClock(), b.grower()
+	b.fill(10, 10)
+	g.step(t.Context())
+	if f := b.pool().Fallback(); f != (lvm.Fallback{}) { // its steps take more
+		t.Errorf("while the agent is away LVM does %+v", f)
+	}
+	b.fill(81, 10)
+	g.step(t.Context())
+	if p := b.pool(); p.Size != 56*lvm.GiB || p.MetadataSize != 56*lvm.MiB {
+		t.Errorf("the pool is %+v", p)
+	}
+	wantLines(t, b.news(), "pool main: data grew from 50G to 56G, and its metadata, with it, from 4M to 56M")
+	c.pass(time.Minute)
+	b.fill(90, 10)
+	if wait := g.step(t.Context()); wait != blockedEvery || b.pool().Size != 56*lvm.GiB {
+		t.Errorf("at the cap it is looked at in %v, and is %+v", wait, b.pool())
+	}
+	b.mail.mu.Lock()
+	why := b.mail.items[0].Details[0].Text
+	b.mail.mu.Unlock()
+	if !strings.Contains(why, "growth.metadata.cap allows no more than 57M of that: raise it") {
+		t.Errorf("the mail says %q", why)
+	}
+	wantLines(t, b.news(), "pool main: data cannot grow, and is 90% full")
+
+	// Metadata that is larger than its data needs is in nobody's way, whatever its cap.
+	b.lvm.EditPool(testVG, testPool, func(p *lvm.Pool) { p.MetadataSize = 80 * lvm.MiB })
+	b.news()
+	g.step(t.Context())
+	if p := b.pool(); p.Size <= 56*lvm.GiB || p.MetadataSize != 80*lvm.MiB {
+		t.Errorf("the pool is %+v", p)
+	}
+	if lines := b.news(); len(lines) != 2 || !strings.Contains(lines[1], "data grew from 56G to") || strings.Contains(lines[1], "metadata") {
+		t.Errorf("the mail says %q", lines)
+	}
+}

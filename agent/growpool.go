@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strconv"
 
+	"lls/agent/event/bus"
 	"lls/lvm"
 	"lls/policy"
 )
@@ -17,6 +19,44 @@ func (v *View) group(p policy.Pool) (lvm.Group, bool) {
 		}
 	}
 	return lvm.Group{}, false
+}
+
+// partGrown is how much larger a part of a pool has become.
+type partGrown struct {
+	part    policy.Part
+	was, is lvm.Size
+}
+
+// tellGrown tells that the agent has had a part grow, and notes its size as seen: with data, that of the metadata as well, which LVM
+// extends along with it.
+func (g *grower) tellGrown(ctx context.Context, p policy.Pool, grown partGrown, percent float64, why string) {
+	a, all, along := g.agent, []partGrown{grown}, ""
+	if grown.part == policy.PartData {
+		if with := g.metadataNow(ctx, p); with.is > with.was {
+			all, along = append(all, with), fmt.Sprintf(", and its metadata, with it, from %s to %s", with.was, with.is)
+		}
+	}
+	a.news(ctx, plainNews, p.Name, fmt.Sprintf("pool %s: %s grew from %s to %s%s, because it was %s full",
+		p.Name, grown.part, grown.was, grown.is, along, policy.FormatPercent(percent)), why)
+	for _, one := range all {
+		a.past.seen(p.Name, one.part, int64(one.is)) // an agent that ends before this is followed by one that tells of it again
+	}
+	g.keep()
+	for _, one := range all {
+		a.bus.Emit(bus.Event{Signal: bus.PoolGrown, Object: bus.PoolPath(p.Name), Name: p.Name, Details: map[string]string{
+			"Part": string(one.part), "Before": strconv.FormatInt(int64(one.was), 10), "After": strconv.FormatInt(int64(one.is), 10),
+		}})
+	}
+}
+
+// metadataNow is what the metadata was when it was last seen, and is now; nothing where that cannot be read.
+func (g *grower) metadataNow(ctx context.Context, p policy.Pool) partGrown {
+	v, err := g.agent.store.current(ctx, 0)
+	if err != nil {
+		return partGrown{}
+	}
+	lv, _ := findPool(v.Groups, p)
+	return partGrown{policy.PartMetadata, lvm.Size(g.agent.past.size(p.Name, policy.PartMetadata)), lv.MetadataSize}
 }
 
 // fallbackMargin is how many percent LVM's own growth begins above the agent's, so that the agent is first while it is there.
@@ -58,7 +98,7 @@ func stepPercent(s policy.Step, size lvm.Size) int {
 // keepsTo says whether one step of both parts keeps to their caps, and to what is to be left free in the group.
 func keepsTo(f lvm.Fallback, g lvm.Group, lv lvm.Pool, rules policy.PoolRules) bool {
 	data := lv.Size + f.LargestStep(lv.Size, g.ExtentSize)
-	metadata := lv.MetadataSize + f.LargestStep(lv.MetadataSize, g.ExtentSize)
+	metadata := max(lv.MetadataSize+f.LargestStep(lv.MetadataSize, g.ExtentSize), lv.MetadataFor(data).RoundUp(g.ExtentSize))
 	spared := lvm.Size(max(rules.Data.Spared(int64(g.Size)), rules.Metadata.Spared(int64(g.Size))))
 	return (rules.Data.Cap <= 0 || data <= lvm.Size(rules.Data.Cap)) &&
 		metadata <= lvm.MaxPoolMetadata && (rules.Metadata.Cap <= 0 || metadata <= lvm.Size(rules.Metadata.Cap)) &&

@@ -180,11 +180,15 @@ func (a *Agent) tendVolume(ctx context.Context, id catalog.ID, w *volumeGrowing)
 		a.canSwell(w)
 		return policy.PollMin
 	case d.To > 0:
-		if !a.during(ctx, func(ctx context.Context) { err = a.swell(ctx, r, lvm.Size(d.To)) }) {
+		did := false
+		if !a.during(ctx, func(ctx context.Context) { did, err = a.swell(ctx, r, lvm.Size(d.To)) }) {
 			return blockedEvery
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			return a.swellFailed(ctx, v, r, w, percent, err)
+		case !did: // the next look decides by what is wanted now
+			return policy.PollMin
 		}
 		w.grew(a.growers.now())
 		a.canSwell(w)
@@ -245,8 +249,8 @@ func (a *Agent) asOwner(r *catalog.Record) *call {
 	return &call{agent: a, asker: asker, config: a.config()}
 }
 
-// swell does what the owner would do with resize, if that is still wanted.
-func (a *Agent) swell(ctx context.Context, r *catalog.Record, to lvm.Size) error {
+// swell does what the owner would do with resize, if that is still wanted, and says whether it was.
+func (a *Agent) swell(ctx context.Context, r *catalog.Record, to lvm.Size) (bool, error) {
 	return a.asOwner(r).enlarge(ctx, r, to, false, func(now *catalog.Record) bool {
 		return now.State == catalog.Live && now.GrowTo >= int64(to) && now.LV.Size < to
 	})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -189,4 +190,34 @@ func TestNoVolumeWaitsForAnother(t *testing.T) {
 		t.Error("the slow one grew")
 	}
 	close(free)
+}
+
+// Its owner thinks better of it, or resizes it by hand, after it was decided and before it is done.
+func TestAGrowthThatIsNotWantedAnyMoreIsNotTold(t *testing.T) {
+	for name, meanwhile := range map[string]func(b *bench){
+		"none":   func(b *bench) { b.post(b.c1, api.PathSet, api.SetRequest{Name: "a", GrowTo: "none"}, "") },
+		"resize": func(b *bench) { b.post(b.c1, api.PathResize, api.ResizeRequest{Name: "a", Size: "3G"}, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.reload(testConfig + quietMail)
+			b.growClock()
+			id, _ := b.growing("a", "4G")
+			b.news()
+			var once sync.Once
+			var r *catalog.Record
+			b.dev.usage = func(string) (filesystem.Space, error) {
+				once.Do(func() { meanwhile(b); r = b.fresh(id) })
+				return filesystem.Space{Size: lvm.GiB, Free: lvm.GiB / 10}, nil
+			}
+			w := &volumeGrowing{}
+			if wait := b.agent.tendVolume(t.Context(), id, w); wait != policy.PollMin || !w.grownAt.IsZero() {
+				t.Errorf("it is looked at in %v, with a cool-down since %v", wait, w.grownAt)
+			}
+			if now := b.fresh(id); now.LV.Size != r.LV.Size {
+				t.Errorf("it has grown from %s to %s", r.LV.Size, now.LV.Size)
+			}
+			wantLines(t, b.news())
+		})
+	}
 }

@@ -114,7 +114,7 @@ func (m *month) write() {
 	f := &figures{at: m.wall, volumes: map[catalog.ID]figure{}, owners: map[catalog.Owner]int64{}}
 	clear(m.pool.measured)
 	for id, r := range m.records() {
-		f.volumes[id] = figure{m.pool.bytes[id], r.Owner}
+		f.volumes[id] = figure{frees: m.pool.bytes[id], owner: r.Owner}
 		m.pool.measured[id] = true
 	}
 	p, _ := m.agent.config().Pool("main")

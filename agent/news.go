@@ -99,11 +99,11 @@ func (a *Agent) outlook(p policy.Pool, lv lvm.Pool) (data, metadata policy.Outlo
 	return data, metadata
 }
 
-// writers are the volumes of a pool that most was written to since an hour or two ago, as the sysadmin calls them.
+// writers are the volumes of a pool that got most new blocks since an hour or two ago, as far as that is known, as the sysadmin calls them.
 func (a *Agent) writers(v *View, p policy.Pool) (most []api.Writer) {
-	now := mapped(v, p)
+	now, written := mapped(v, p), a.measured.written(p)
 	var top []policy.Writer
-	a.past.with(func(h *history.History) { top = policy.TopWriters(h.Earlier, now, topWriters) })
+	a.past.with(func(h *history.History) { top = policy.TopWriters(h.Earlier, now, written, topWriters) })
 	for _, w := range top {
 		if r := v.Catalog.ByID(catalog.ID(w.ID)); r != nil {
 			most = append(most, api.Writer{Name: v.Catalog.Shown(a.admin(), r), Bytes: w.Bytes})
@@ -146,6 +146,7 @@ func (a *Agent) sample(v *View, step time.Duration) {
 		maps.DeleteFunc(h.Samples, func(name string, _ []policy.Sample) bool { return !configured[name] })
 		if a.past.observed-a.past.mappedAt >= mappedEvery {
 			a.past.mappedAt = a.past.observed
+			a.measured.hour()
 			h.Earlier = maps.Clone(h.Mapped)
 			for _, p := range a.config().Pools {
 				maps.Copy(h.Mapped, mapped(v, p)) // what is inactive has written nothing since it was last seen

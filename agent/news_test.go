@@ -9,6 +9,7 @@ import (
 
 	"lls/agent/api"
 	"lls/agent/history"
+	"lls/agent/thin"
 	"lls/lvm"
 	"lls/policy"
 )
@@ -115,4 +116,61 @@ func TestAMailCanBeTried(t *testing.T) {
 	if c := b.mail.config; !slices.Equal(c.To, []string{"a@b"}) || c.Relay != "h:25" || c.Every != time.Minute {
 		t.Errorf("mail goes by %+v", c)
 	}
+}
+
+// A block that takes the place of a shared one leaves what is mapped as it is, and gives both volumes that shared it more of their own.
+func TestWhoOverwritesInASnapshotWritesMost(t *testing.T) {
+	b := newBench(t)
+	data := b.thinID(b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "data", Size: "1G"}, "").ID)
+	mine := b.thinID(b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "data", Name: "mine"}, "").ID)
+	r, full := newReading(), 10.0
+	read := func(at uint32, alone map[int]lvm.Size, own map[int]thin.Volume) {
+		t.Helper()
+		full++
+		b.fill(full, 10) // so that it is worth while
+		b.agent.store.forget()
+		b.meter.time, b.meter.alone, b.meter.own = at, alone, own
+		b.measure(r)
+	}
+	want := func(when string, want ...api.Writer) {
+		t.Helper()
+		var s api.Status
+		if err := b.admin.Get(t.Context(), api.PathStatus, nil, &s); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Pools[0].Writers; !slices.Equal(got, want) {
+			t.Errorf("%s: those who write are %+v, want %+v", when, got, want)
+		}
+	}
+	hour := func() {
+		t.Helper()
+		view, err := b.agent.store.current(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.agent.sample(view, time.Hour)
+	}
+	want("before anything was read")
+	read(1, map[int]lvm.Size{data: 0, mine: 30 << 20}, map[int]thin.Volume{data: {Since: 1}, mine: {Since: 1, Own: 30 << 20}})
+	want("when nobody knows since when")
+	both := map[int]lvm.Size{data: 110 << 20, mine: 140 << 20}
+	read(1, both, map[int]thin.Volume{data: {Since: 1}, mine: {Since: 1, Own: 140 << 20}})
+	want("after it overwrote", api.Writer{Name: "c1/mine", Bytes: 110 << 20})
+	hour()
+	want("within the hour", api.Writer{Name: "c1/mine", Bytes: 110 << 20})
+	hour()
+	want("after more than an hour of silence")
+
+	// What was made since then has written all that it has of its own, what had a snapshot taken of it what it has since that.
+	born := b.thinID(b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "mine", Name: "born"}, "").ID)
+	both[born] = 5 << 20
+	read(2, both, map[int]thin.Volume{data: {Since: 1}, mine: {Since: 2, Own: 7 << 20}, born: {Since: 2, Own: 5 << 20}})
+	want("with one more", api.Writer{Name: "c1/mine", Bytes: 7 << 20}, api.Writer{Name: "c1/born", Bytes: 5 << 20})
+
+	// To purge what shared its blocks, or to trim, writes nothing.
+	hour()
+	hour()
+	b.destroy(b.c1, "mine")
+	read(2, map[int]lvm.Size{data: 900 << 20, born: 800 << 20}, map[int]thin.Volume{data: {Since: 1}, born: {Since: 2, Own: 1 << 20}})
+	want("after a purge")
 }

@@ -240,6 +240,7 @@ func (a *Agent) use(v *View, o catalog.Owner, p policy.Pool) policy.Use {
 func fillOf(v *View, p policy.Pool, lv lvm.Pool) policy.Fill {
 	f := policy.Fill{
 		DataPercent: lv.DataPercent, MetadataPercent: lv.MetadataPercent, Known: lv.Known, Size: int64(lv.Size), MetadataSize: int64(lv.MetadataSize),
+		DataFor: func(metadata int64) int64 { return int64(lv.DataFor(lvm.Size(metadata))) },
 	}
 	for _, g := range v.Groups {
 		if string(g.Name) != p.Group {

@@ -1,5 +1,7 @@
 package lvm
 
+import "math"
+
 // MetadataFor is how much metadata the pool has once its data has this size:
 // growing data makes LVM extend the metadata, too, to 64 bytes a chunk at least
 // (seen with 2.03.16 and 2.03.31).
@@ -8,6 +10,17 @@ func (p Pool) MetadataFor(data Size) Size {
 		return p.MetadataSize
 	}
 	return max(p.MetadataSize, min(data/p.ChunkSize*64, MaxPoolMetadata))
+}
+
+// DataFor is the largest data with which growing it leaves the pool's metadata at
+// this size, or at what it has when that is more. Where any does it is the
+// largest Size that there is.
+func (p Pool) DataFor(metadata Size) Size {
+	metadata = max(metadata, p.MetadataSize)
+	if p.ChunkSize <= 0 || metadata >= MaxPoolMetadata {
+		return math.MaxInt64
+	}
+	return max(p.Size, metadata/64*p.ChunkSize)
 }
 
 // MetadataCost is how much of the group's free space it takes to make a pool's

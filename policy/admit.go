@@ -201,14 +201,22 @@ type Fill struct {
 	Extent                       int64 // of its volume group; 0: any size
 	ForMetadata                  int64 // what of GroupFree the metadata would take, were data to have all the rest
 	Held                         bool  // a snapshot of the metadata is held: nothing that is deleted becomes free before it is released
+
+	// DataFor is the largest data with which LVM leaves the metadata at a size, or at what it has when that is more: it extends both when
+	// data grows. nil: any data does.
+	DataFor func(metadata int64) int64
 }
 
-// Part is what a fill says of one part of the pool, but for when that last grew.
-func (f Fill) Part(part Part) GrowthState {
+// State is what a fill says of one part of the pool, but for when that last grew.
+func (p PoolRules) State(part Part, f Fill) GrowthState {
 	s := GrowthState{Size: f.Size, Percent: f.DataPercent, PercentKnown: f.Known, Extent: f.Extent, FromGroup: true, GroupSize: f.GroupSize}
 	s.GroupFree = max(0, f.GroupFree-f.ForMetadata)
 	if part == PartMetadata {
 		s.Size, s.Percent, s.GroupFree = f.MetadataSize, f.MetadataPercent, f.GroupFree/2 // LVM keeps a spare as large
+		return s
+	}
+	if most := p.Metadata.Cap; most > 0 && f.DataFor != nil {
+		s.Most, s.MetadataCap = f.DataFor(most-most%max(f.Extent, 1)), most
 	}
 	return s
 }
@@ -219,9 +227,9 @@ func (p PoolRules) Admit(fill Fill, ask Ask) *Refusal {
 	case ask == Ask{}:
 		return nil
 	case fill.Known && fill.DataPercent >= p.DataPercent:
-		return tooFull("data", fill.DataPercent, p.DataPercent, p.Data.hope("growth.data", fill.Part(PartData)))
+		return tooFull("data", fill.DataPercent, p.DataPercent, p.Data.hope("growth.data", p.State(PartData, fill)))
 	case fill.Known && fill.MetadataPercent >= p.MetadataPercent:
-		return tooFull("metadata", fill.MetadataPercent, p.MetadataPercent, p.Metadata.hope("growth.metadata", fill.Part(PartMetadata)))
+		return tooFull("metadata", fill.MetadataPercent, p.MetadataPercent, p.Metadata.hope("growth.metadata", p.State(PartMetadata, fill)))
 	}
 	if most := p.Overcommit * float64(fill.Size); p.Overcommit > 0 && most < math.MaxInt64 && ask.Size > 0 && ask.Size > int64(most)-fill.Virtual {
 		return &Refusal{
@@ -251,6 +259,8 @@ func (g Growth) hope(section string, s GrowthState) string {
 		return fmt.Sprintf("it does not grow by itself (%s.threshold is 0): the sysadmin can grow it", section)
 	case d.AtCap:
 		return fmt.Sprintf("it has grown to its cap (%s.cap is %s), which the sysadmin can raise", section, FormatSize(g.Cap))
+	case d.Blocked == BlockedMetadata:
+		return fmt.Sprintf("more data would take more metadata than growth.metadata.cap (%s) allows, which the sysadmin can raise", FormatSize(s.MetadataCap))
 	case d.Blocked == BlockedReserve:
 		return fmt.Sprintf("its volume group has no more room than %s.reserve keeps: it takes another disk", section)
 	case d.Blocked == BlockedGroup:

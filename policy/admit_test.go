@@ -194,6 +194,7 @@ func TestAFullPoolSaysWhatWouldHelp(t *testing.T) {
 		{"not yet growing", func(g *Growth, _ *Fill) { g.Threshold = 98 }, "it grows by itself, but only from 98% on (growth.data.threshold), which the sysadmin can lower"},
 		{"growing but for its metadata", func(g *Growth, f *Fill) { g.Reserve, f.GroupFree, f.ForMetadata = Step{}, 1<<30, 1<<30 }, "its volume group has no more room: it takes another disk"},
 		{"off", func(g *Growth, _ *Fill) { g.Threshold = 0 }, "it does not grow by itself (growth.data.threshold is 0): the sysadmin can grow it"},
+		{"at the cap of its metadata", func(_ *Growth, f *Fill) { f.DataFor = func(int64) int64 { return f.Size } }, "more data would take more metadata than growth.metadata.cap (200G) allows, which the sysadmin can raise"},
 		{"at its cap", func(_ *Growth, f *Fill) { f.Size = 200 << 30 }, "it has grown to its cap (growth.data.cap is 200G), which the sysadmin can raise"},
 		{"at the reserve", func(_ *Growth, f *Fill) { f.GroupFree = 50 << 30 }, "its volume group has no more room than growth.data.reserve keeps: it takes another disk"},
 		{"out of space", func(g *Growth, f *Fill) { g.Reserve, f.GroupFree = Step{}, 0 }, "its volume group has no more room: it takes another disk"},

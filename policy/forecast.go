@@ -181,19 +181,30 @@ func (o Outlook) String() string {
 	return pace + part + " is full in " + FormatSpan(o.In)
 }
 
-// Writer is a volume, and how many bytes more of it are mapped than before.
+// Writer is a volume, and how many bytes of new blocks it got.
 type Writer struct {
 	ID    string
 	Bytes int64
 }
 
-// TopWriters gives the at most n volumes that grew most between two looks at the bytes that each has mapped, by id; the largest first.
-// A volume that is not in both is left out: a thin snapshot is born with all that its origin has mapped, and wrote none of it.
-func TopWriters(before, after map[string]int64, n int) []Writer {
-	var all []Writer
+// TopWriters gives the at most n volumes that got most new blocks; the largest first. Each is known by two figures, by id, of which the
+// larger counts: by how much its mapped bytes grew between two looks, and what it is known to have written, in place of blocks that it
+// shared, too, which leave the mapped bytes as they are. Mapped bytes that are not in both looks are left out: a thin snapshot is born with
+// all that its origin has mapped, and wrote none of it.
+func TopWriters(before, after, written map[string]int64, n int) []Writer {
+	got := map[string]int64{}
 	for id, now := range after {
-		if was, ok := before[id]; ok && was >= 0 && now > was {
-			all = append(all, Writer{id, now - was})
+		if was, ok := before[id]; ok && was >= 0 {
+			got[id] = now - was
+		}
+	}
+	for id, more := range written {
+		got[id] = max(got[id], more)
+	}
+	var all []Writer
+	for id, bytes := range got {
+		if bytes > 0 {
+			all = append(all, Writer{id, bytes})
 		}
 	}
 	slices.SortFunc(all, func(a, b Writer) int {

@@ -152,9 +152,10 @@ func TestForecastAndThinTakeAnything(t *testing.T) {
 func TestTopWritersWroteMost(t *testing.T) {
 	before := map[string]int64{"a": 10, "b": 10, "c": 10, "gone": 99, "same": 5, "less": 7, "odd": -3}
 	after := map[string]int64{"a": 20, "b": 40, "c": 20, "new": 1000, "same": 5, "less": 6, "odd": 90}
-	all := []Writer{{"b", 30}, {"a", 10}, {"c", 10}}
+	written := map[string]int64{"a": 3, "c": 25, "overwrites": 20, "less": -1, "nothing": 0}
+	all := []Writer{{"b", 30}, {"c", 25}, {"overwrites", 20}, {"a", 10}}
 	for n, want := range map[int][]Writer{-1: {}, 0: {}, 1: all[:1], 2: all[:2], 9: all} {
-		if got := TopWriters(before, after, n); len(got) != len(want) || len(got) > 0 && !reflect.DeepEqual(got, want) {
+		if got := TopWriters(before, after, written, n); len(got) != len(want) || len(got) > 0 && !reflect.DeepEqual(got, want) {
 			t.Errorf("%d of them: %v, want %v", n, got, want)
 		}
 	}

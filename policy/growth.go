@@ -24,6 +24,9 @@ type GrowthState struct {
 	FromGroup            bool
 	GroupFree, GroupSize int64
 
+	// Most is the size, in bytes, up to which a pool's data leaves its metadata within the cap that is that one's own; 0: any size does.
+	Most, MetadataCap int64
+
 	Grown      bool          // it grew by itself before, as far as is remembered
 	SinceGrown time.Duration // running time since then
 }
@@ -33,19 +36,20 @@ type Block string
 
 // Values of Block.
 const (
-	BlockedNot     Block = ""           // it grows, or need not
-	BlockedOff     Block = "off"        // the policy lets it not grow by itself
-	BlockedUnknown Block = "unknown"    // how full it is, is not known
-	BlockedCool    Block = "cool-down"  // it grew a short time ago
-	BlockedCap     Block = "cap"        // it has the size that it may have
-	BlockedReserve Block = "reserve"    // what the volume group has left is to be left free
-	BlockedGroup   Block = "group full" // the volume group has nothing left
+	BlockedNot      Block = ""             // it grows, or need not
+	BlockedOff      Block = "off"          // the policy lets it not grow by itself
+	BlockedUnknown  Block = "unknown"      // how full it is, is not known
+	BlockedCool     Block = "cool-down"    // it grew a short time ago
+	BlockedCap      Block = "cap"          // it has the size that it may have
+	BlockedMetadata Block = "metadata cap" // of a pool's data: it would take its metadata beyond the size that that may have
+	BlockedReserve  Block = "reserve"      // what the volume group has left is to be left free
+	BlockedGroup    Block = "group full"   // the volume group has nothing left
 )
 
 // Lasting says that what stands against a growth stays until somebody changes the policy, or gives the volume group more: time does not
 // end it. What is below its threshold, or cools down, or is not known, may well grow.
 func (b Block) Lasting() bool {
-	return b == BlockedOff || b == BlockedCap || b == BlockedReserve || b == BlockedGroup
+	return b == BlockedOff || b == BlockedCap || b == BlockedMetadata || b == BlockedReserve || b == BlockedGroup
 }
 
 // GrowthVerdict is whether something grows now, and why.
@@ -53,13 +57,13 @@ type GrowthVerdict struct {
 	To      int64         // bytes that it grows to; 0: it does not grow now
 	Why     string        // for people
 	Blocked Block         // what stands against it, where it should grow
-	Partial Block         // what made To smaller than it should be: BlockedCap, BlockedReserve, BlockedGroup, or nothing
+	Partial Block         // what made To smaller than it should be: BlockedCap, BlockedMetadata, BlockedReserve, BlockedGroup, or nothing
 	AtCap   bool          // it has, or To gives it, all that the cap allows
 	Wait    time.Duration // running time until a cool-down is over
 }
 
 // Decide says whether and how far something grows. One step at a time, in whole extents and at least one; more where one step would
-// leave it above the threshold, but then no further than to twice its size. What is left up to the cap or the reserve is taken when
+// leave it above the threshold, but then no further than to twice its size. What is left up to a cap or the reserve is taken when
 // it is less than that.
 func (g Growth) Decide(s GrowthState) GrowthVerdict {
 	extent := max(s.Extent, 1)
@@ -88,6 +92,9 @@ func (g Growth) Decide(s GrowthState) GrowthVerdict {
 	if g.Cap > 0 && to > limit {
 		to, v.Partial = limit, BlockedCap
 	}
+	if most := s.Most - s.Most%extent; s.Most > 0 && to > most {
+		to, v.Partial = most, BlockedMetadata
+	}
 	if s.FromGroup {
 		if most, block := g.most(s, extent); to > most {
 			to, v.Partial = most, block
@@ -95,8 +102,10 @@ func (g Growth) Decide(s GrowthState) GrowthVerdict {
 	}
 	if to <= s.Size {
 		v.Blocked, v.Partial = v.Partial, BlockedNot
-		v.Why = fmt.Sprintf("%s, but the volume group has %s free", full, FormatSize(s.GroupFree))
-		if v.Blocked == BlockedReserve {
+		switch v.Why = fmt.Sprintf("%s, but the volume group has %s free", full, FormatSize(s.GroupFree)); v.Blocked {
+		case BlockedMetadata:
+			v.Why = fmt.Sprintf("%s, but LVM extends the metadata along with it, and growth.metadata.cap allows no more than %s of that: raise it", full, FormatSize(s.MetadataCap))
+		case BlockedReserve:
 			v.Why += fmt.Sprintf(", and %s of it are to stay free", FormatSize(g.Reserve.inBytes(s.GroupSize)))
 		}
 		return v
@@ -106,6 +115,8 @@ func (g Growth) Decide(s GrowthState) GrowthVerdict {
 	switch v.Partial {
 	case BlockedCap:
 		v.Why += fmt.Sprintf(", but not beyond its cap of %s", FormatSize(g.Cap))
+	case BlockedMetadata:
+		v.Why += fmt.Sprintf(", but only as far as the metadata, which LVM extends along with it, stays within growth.metadata.cap, %s", FormatSize(s.MetadataCap))
 	case BlockedReserve:
 		v.Why += fmt.Sprintf(", but no more than leaves %s of the volume group free", FormatSize(g.Reserve.inBytes(s.GroupSize)))
 	case BlockedGroup:

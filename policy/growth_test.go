@@ -55,6 +55,11 @@ func TestGrowthDecides(t *testing.T) {
 		{"at the cap", policy(func(g *Growth) { g.Cap = 100*gib + 1 }), pool(80), 0, BlockedCap, true, "does not grow by itself beyond 100G"},
 		{"beyond the cap", policy(func(g *Growth) { g.Cap = 50 * gib }), pool(10), 0, "", true, "10% full"},
 		{"no cap", policy(func(g *Growth) { g.Cap = 0 }), pool(80), 120 * gib, "", false, ""},
+		{"up to the cap of its metadata", g, state(80, func(s *GrowthState) { s.Most, s.MetadataCap = 110*gib+1, 8*mib }), 110 * gib, BlockedMetadata, false, "only as far as the metadata, which LVM extends along with it, stays within growth.metadata.cap, 8M"},
+		{"at the cap of its metadata", g, state(80, func(s *GrowthState) { s.Most, s.MetadataCap = 100*gib, 8*mib }), 0, BlockedMetadata, false, "growth.metadata.cap allows no more than 8M of that: raise it"},
+		{"far from the cap of its metadata", g, state(80, func(s *GrowthState) { s.Most = math.MaxInt64 }), 120 * gib, "", false, "one step"},
+		{"its own cap is nearer", policy(func(g *Growth) { g.Cap = 110 * gib }), state(80, func(s *GrowthState) { s.Most = 115 * gib }), 110 * gib, BlockedCap, true, "but not beyond its cap"},
+		{"the reserve is nearer", g, state(80, func(s *GrowthState) { s.GroupFree, s.Most = 107*gib, 115*gib }), 107 * gib, BlockedReserve, false, "no more than leaves 100G"},
 		{"up to the reserve", g, state(80, func(s *GrowthState) { s.GroupFree = 107 * gib }), 107 * gib, BlockedReserve, false, "no more than leaves 100G of the volume group free"},
 		{"at the reserve", g, state(80, func(s *GrowthState) { s.GroupFree = 100 * gib }), 0, BlockedReserve, false, "has 100G free, and 100G of it are to stay free"},
 		{"below the reserve", g, state(80, func(s *GrowthState) { s.GroupFree = 10 * gib }), 0, BlockedReserve, false, "free"},
@@ -90,7 +95,7 @@ func TestGrowthStaysWithinItsBoundsAndEnds(t *testing.T) {
 		g := Growth{Threshold: pick(r, 1, 50, 80, 99.5, 100), Step: pick(r, Step{Percent: r.Float64() * 50}, Step{Bytes: r.Int64N(20 * gib)}, Step{Percent: 1e300}, Step{Bytes: math.MaxInt64}),
 			Cap: pick(r, 0, r.Int64N(400*gib), math.MaxInt64), Reserve: pick(r, Step{}, Step{Percent: r.Float64() * 100}, Step{Bytes: r.Int64N(200 * gib)})}
 		s := GrowthState{Size: pick(r, 1+r.Int64N(200*gib), (1+r.Int64N(2000))*4*mib, 1<<59, 1<<61), Percent: pick(r, r.Float64()*100, 100, 1e308), PercentKnown: true,
-			Extent: extent, FromGroup: r.IntN(2) == 0, GroupSize: r.Int64N(900 * gib), GroupFree: pick(r, r.Int64N(400*gib), -1, 0)}
+			Most: pick(r, 0, math.MaxInt64, r.Int64N(400*gib)), Extent: extent, FromGroup: r.IntN(2) == 0, GroupSize: r.Int64N(900 * gib), GroupFree: pick(r, r.Int64N(400*gib), -1, 0)}
 		used := float64(s.Size) * s.Percent / 100
 		for rounds := 0; ; rounds++ {
 			v := g.Decide(s)
@@ -117,6 +122,8 @@ func TestGrowthStaysWithinItsBoundsAndEnds(t *testing.T) {
 				t.Fatalf("case %d: shrinks from %d to %d", i, s.Size, v.To)
 			case g.Cap > 0 && v.To > g.Cap:
 				t.Fatalf("case %d: beyond its cap: %+v %+v", i, g, v)
+			case s.Most > 0 && v.To > s.Most:
+				t.Fatalf("case %d: beyond what its metadata allows: %+v %+v", i, s, v)
 			case s.FromGroup && (took > s.GroupFree || s.GroupFree-took < reserve):
 				t.Fatalf("case %d: into the reserve: %+v %+v %+v", i, g, s, v)
 			case extent > 0 && v.To%extent != 0:

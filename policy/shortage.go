@@ -19,7 +19,7 @@ func (p PoolRules) Shortage(fill Fill) (short Shortage) {
 		if !fill.Known || level <= 0 || percent < level {
 			return false
 		}
-		d := rule.Decide(fill.Part(part))
+		d := rule.Decide(p.State(part, fill))
 		if d.Blocked.Lasting() {
 			short.Why = append(short.Why, fmt.Sprintf("the pool's %s is %s full and cannot grow: %s", part, FormatPercent(percent), d.Why))
 		}

@@ -25,6 +25,10 @@ func TestAPoolIsShortOnlyWhereItCannotGrow(t *testing.T) {
 		{"below the level", func(p *PoolRules, f *Fill) { p.Data.Threshold, f.DataPercent = 0, 89.9 }, 0, false, ""},
 		{"at the level", func(p *PoolRules, f *Fill) { p.Data.Threshold, f.DataPercent = 0, 90 }, 1, false, "cannot grow"},
 		{"at its cap", func(p *PoolRules, _ *Fill) { p.Data.Cap = 100 * gib }, gib + 1, false, "does not grow by itself beyond 100G"},
+		{"at the cap of the metadata that more data takes", func(_ *PoolRules, f *Fill) { f.DataFor = func(metadata int64) int64 { return metadata / 15 * 100 } }, gib + 1, false, "growth.metadata.cap allows no more than 15G of that"},
+		{"metadata has no cap", func(p *PoolRules, f *Fill) {
+			p.Metadata.Cap, f.DataFor = 0, func(int64) int64 { return 0 }
+		}, 0, false, ""},
 		{"at the reserve", func(_ *PoolRules, f *Fill) { f.GroupFree = 50 * gib }, gib + 1, false, "50G of it are to stay free"},
 		{"at the end of the group", func(p *PoolRules, f *Fill) { p.Data.Reserve, f.GroupFree = Step{}, 0 }, gib + 1, false, "0B free"},
 		{"all the group has would go to the metadata", func(p *PoolRules, f *Fill) { p.Data.Reserve, f.GroupFree, f.ForMetadata = Step{}, gib, gib }, gib + 1, false, "0B free"},
@@ -48,12 +52,13 @@ func TestWhatIsShortNeverGrows(t *testing.T) {
 	for range 20000 {
 		g := Growth{Threshold: pick(r, 0, 50+50*r.Float64()), Step: pick(r, Step{Percent: 20}, Step{Bytes: gib}), Cap: pick(r, 0, r.Int64N(200*gib)), Reserve: pick(r, Step{}, Step{Percent: 10})}
 		p := PoolRules{Data: g, Metadata: g, DataPercent: 1 + 99*r.Float64(), MetadataPercent: 100}
-		f := Fill{DataPercent: 100 * r.Float64(), Known: true, Size: 1 + r.Int64N(100*gib), MetadataSize: gib, GroupSize: 200 * gib, GroupFree: pick(r, 0, r.Int64N(100*gib)), ForMetadata: r.Int64N(gib), Extent: 4 * mib}
+		f := Fill{DataPercent: 100 * r.Float64(), Known: true, Size: 1 + r.Int64N(100*gib), MetadataSize: gib, GroupSize: 200 * gib, GroupFree: pick(r, 0, r.Int64N(100*gib)), ForMetadata: r.Int64N(gib), Extent: 4 * mib,
+			DataFor: pick(r, nil, func(metadata int64) int64 { return metadata })}
 		if !p.Shortage(f).Any() {
 			continue
 		}
 		short++
-		s := f.Part(PartData)
+		s := p.State(PartData, f)
 		s.Percent = 100
 		if d := g.Decide(s); d.To > 0 {
 			t.Fatalf("%+v is short with %+v, and grows: %+v", f, p, d)

@@ -327,7 +327,7 @@ type MailStatus struct {
 	LastError string     `json:"last_error,omitempty"` // of the last try; absent when that went well
 }
 
-// Writer is a volume, and how many bytes more it has mapped than some time ago, an hour at least while the agent runs.
+// Writer is a volume, and how many bytes of new blocks it got, as far as is known, since an hour or two ago.
 type Writer struct {
 	Name  string `json:"name"`
 	Bytes int64  `json:"bytes"`

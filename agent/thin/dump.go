@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 
@@ -14,8 +15,11 @@ import (
 // errDump means that thin_dump wrote what it never should.
 var errDump = errors.New("thin_dump wrote something unknown")
 
-// span is a run of data blocks.
-type span struct{ begin, length uint64 }
+// span is a run of data blocks that a volume got at one time.
+type span struct {
+	begin, length uint64
+	time          uint32
+}
 
 func (s span) end() uint64 { return s.begin + s.length }
 
@@ -82,17 +86,22 @@ func (p *parser) line(line string) error {
 			return errDump
 		}
 		p.tally.chunk = lvm.Size(sectors) * 512
+		p.tally.time, ok = e.time("time")
+		if !ok {
+			return errDump
+		}
 		return nil
 	case e.name == "/superblock" && inside && !within:
 		p.ended = true
 		return nil
 	case e.name == "device" && inside && !within:
 		id, ok := e.number("dev_id")
-		if !ok || id >= maxVolumes {
+		since, ok2 := e.time("snap_time")
+		if !ok || !ok2 || id >= maxVolumes {
 			return errDump
 		}
 		p.enter(e)
-		return p.tally.begin(int(id))
+		return p.tally.begin(int(id), since)
 	case e.name == "def" && inside && !within:
 		name, ok := e.text("name")
 		if _, twice := p.defs[name]; !ok || twice {
@@ -111,11 +120,13 @@ func (p *parser) line(line string) error {
 		return p.ref(e)
 	case within && e.name == "single_mapping":
 		block, ok := e.number("data_block")
-		return p.span(span{block, 1}, ok)
+		at, ok2 := e.time("time")
+		return p.span(span{block, 1, at}, ok && ok2)
 	case within && e.name == "range_mapping":
 		begin, ok := e.number("data_begin")
 		length, ok2 := e.number("length")
-		return p.span(span{begin, length}, ok && ok2)
+		at, ok3 := e.time("time")
+		return p.span(span{begin, length, at}, ok && ok2 && ok3)
 	}
 	return errDump
 }
@@ -183,4 +194,10 @@ func (e element) number(key string) (uint64, bool) {
 	s, ok := e.text(key)
 	n, err := strconv.ParseUint(s, 10, 63)
 	return n, ok && err == nil
+}
+
+// time is one of the pool's times, which count the snapshots taken in it.
+func (e element) time(key string) (uint32, bool) {
+	n, ok := e.number(key)
+	return uint32(n), ok && n <= math.MaxUint32
 }

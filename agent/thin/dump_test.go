@@ -69,7 +69,7 @@ func each(owners map[int]string) func(int) string { return func(id int) string {
 
 func TestWhatDeletingWouldFree(t *testing.T) {
 	const chunk = 64 * lvm.KiB
-	volumes := map[int]Volume{1: {320 * chunk, 1 * chunk}, 2: {}, 3: {320 * chunk, 5 * chunk}, 4: {320 * chunk, 0}}
+	volumes := map[int]Volume{1: {320 * chunk, 1 * chunk, 1 * chunk, 2}, 2: {}, 3: {320 * chunk, 5 * chunk, 5 * chunk, 1}, 4: {320 * chunk, 0, 0, 2}}
 	for _, dump := range []string{dumpOld, dumpNew} {
 		for _, c := range []struct {
 			owners map[int]string
@@ -87,7 +87,7 @@ func TestWhatDeletingWouldFree(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !maps.Equal(u.Owners, c.want) || !maps.Equal(u.Volumes, volumes) || u.Chunk != chunk {
+			if !maps.Equal(u.Owners, c.want) || !maps.Equal(u.Volumes, volumes) || u.Chunk != chunk || u.Time != 2 {
 				t.Errorf("%v: %+v, want %v and %v", c.owners, u, c.want, volumes)
 			}
 		}
@@ -95,7 +95,7 @@ func TestWhatDeletingWouldFree(t *testing.T) {
 }
 
 func TestDumpsThatAreNotWholeOrNotUnderstoodAreRefused(t *testing.T) {
-	const head = `<superblock data_block_size="128">` + "\n"
+	const head = `<superblock time="0" data_block_size="128">` + "\n"
 	for name, c := range map[string]struct {
 		text string
 		want error
@@ -106,22 +106,26 @@ func TestDumpsThatAreNotWholeOrNotUnderstoodAreRefused(t *testing.T) {
 		"cut at a line":            {strings.TrimSuffix(dumpOld, "</superblock>\n"), io.ErrUnexpectedEOF},
 		"more after the end":       {dumpOld + dumpOld, errDump},
 		"no block size":            {"<superblock>\n</superblock>\n", errDump},
-		"block size 0":             {`<superblock data_block_size="0">`, errDump},
-		"block size too large":     {`<superblock data_block_size="9999999999">`, errDump},
+		"block size 0":             {`<superblock time="0" data_block_size="0">`, errDump},
+		"block size too large":     {`<superblock time="0" data_block_size="9999999999">`, errDump},
 		"mapping outside":          {head + `<single_mapping origin_block="0" data_block="1" time="0"/>`, errDump},
-		"device in device":         {head + "<device dev_id=\"1\">\n<device dev_id=\"2\">", errDump},
-		"end of another":           {head + "<device dev_id=\"1\">\n</def>", errDump},
-		"superblock ends too soon": {head + "<device dev_id=\"1\">\n</superblock>", errDump},
-		"unknown element":          {head + "<device dev_id=\"1\">\n<mapping/>", errDump},
-		"unknown reference":        {head + "<device dev_id=\"1\">\n<ref name=\"7\"/>", errDump},
+		"device in device":         {head + "<device dev_id=\"1\" snap_time=\"0\">\n<device dev_id=\"2\" snap_time=\"0\">", errDump},
+		"end of another":           {head + "<device dev_id=\"1\" snap_time=\"0\">\n</def>", errDump},
+		"superblock ends too soon": {head + "<device dev_id=\"1\" snap_time=\"0\">\n</superblock>", errDump},
+		"unknown element":          {head + "<device dev_id=\"1\" snap_time=\"0\">\n<mapping/>", errDump},
+		"unknown reference":        {head + "<device dev_id=\"1\" snap_time=\"0\">\n<ref name=\"7\"/>", errDump},
 		"reference to itself":      {head + "<def name=\"7\">\n<ref name=\"7\"/>", errDump},
 		"defined twice":            {head + "<def name=\"7\">\n</def>\n<def name=\"7\">", errDump},
-		"volume twice":             {head + "<device dev_id=\"1\">\n</device>\n<device dev_id=\"1\">\n</device>\n</superblock>", errDump},
-		"thin id too large":        {head + `<device dev_id="16777216">`, errDump},
-		"beyond the pool":          {head + "<device dev_id=\"1\">\n<range_mapping origin_begin=\"0\" data_begin=\"8190\" length=\"3\" time=\"0\"/>", errDump},
-		"beyond all":               {head + "<device dev_id=\"1\">\n<range_mapping data_begin=\"1\" length=\"9223372036854775807\"/>", errDump},
-		"empty range":              {head + "<device dev_id=\"1\">\n<range_mapping data_begin=\"1\" length=\"0\"/>", errDump},
-		"negative":                 {head + "<device dev_id=\"1\">\n<single_mapping data_block=\"-1\"/>", errDump},
+		"volume twice":             {head + "<device dev_id=\"1\" snap_time=\"0\">\n</device>\n<device dev_id=\"1\" snap_time=\"0\">\n</device>\n</superblock>", errDump},
+		"thin id too large":        {head + `<device dev_id="16777216" snap_time="0">`, errDump},
+		"beyond the pool":          {head + "<device dev_id=\"1\" snap_time=\"0\">\n<range_mapping origin_begin=\"0\" data_begin=\"8190\" length=\"3\" time=\"0\"/>", errDump},
+		"no time of the pool":      {`<superblock data_block_size="128">`, errDump},
+		"no time of a volume":      {head + "<device dev_id=\"1\">", errDump},
+		"no time of a mapping":     {head + "<device dev_id=\"1\" snap_time=\"0\">\n<single_mapping data_block=\"1\"/>", errDump},
+		"a time too late":          {head + "<device dev_id=\"1\" snap_time=\"4294967296\">", errDump},
+		"beyond all":               {head + "<device dev_id=\"1\" snap_time=\"0\">\n<range_mapping data_begin=\"1\" length=\"9223372036854775807\" time=\"0\"/>", errDump},
+		"empty range":              {head + "<device dev_id=\"1\" snap_time=\"0\">\n<range_mapping data_begin=\"1\" length=\"0\" time=\"0\"/>", errDump},
+		"negative":                 {head + "<device dev_id=\"1\" snap_time=\"0\">\n<single_mapping data_block=\"-1\" time=\"0\"/>", errDump},
 	} {
 		if u, err := parse(c.text, each(nil)); !errors.Is(err, c.want) {
 			t.Errorf("%s: %+v, %v", name, u, err)
@@ -133,19 +137,19 @@ func TestDumpsThatAreNotWholeOrNotUnderstoodAreRefused(t *testing.T) {
 }
 
 func TestDefinitionsMayReferToOthers(t *testing.T) {
-	u, err := parse(`<superblock data_block_size="128">
+	u, err := parse(`<superblock time="0" data_block_size="128">
 <def name="1">
-<range_mapping data_begin="0" length="10"/>
+<range_mapping data_begin="0" length="10" time="0"/>
 </def>
 <def name="2">
 <ref name="1"/>
-<single_mapping data_block="20"/>
+<single_mapping data_block="20" time="1"/>
 </def>
-<device dev_id="1">
+<device dev_id="1" snap_time="0">
 <ref name="2"/>
 </device>
-<device dev_id="2"/>
-<device dev_id="3">
+<device dev_id="2" snap_time="0"/>
+<device dev_id="3" snap_time="0">
 <ref name="1"/>
 </device>
 </superblock>`, each(map[int]string{1: "a", 3: "b"}))
@@ -196,7 +200,7 @@ func FuzzDump(f *testing.F) {
 		var exclusive, owned lvm.Size
 		for _, v := range u.Volumes {
 			exclusive += v.Exclusive
-			if v.Exclusive > v.Mapped {
+			if v.Exclusive > v.Mapped || v.Own > v.Mapped {
 				t.Errorf("%+v", v)
 			}
 		}

@@ -156,7 +156,7 @@ func TestRealUsageIsWhatThinLsSaysAndWhatDeletingFrees(t *testing.T) {
 			continue // what it says about its progress
 		}
 		lines++
-		if u.Volumes[id] != v {
+		if got := u.Volumes[id]; got.Mapped != v.Mapped || got.Exclusive != v.Exclusive || got.Own > got.Exclusive {
 			t.Errorf("volume %d is %+v, to thin_ls %+v", id, u.Volumes[id], v)
 		}
 	}
@@ -197,6 +197,47 @@ func idOf(t *testing.T, names map[int]string, name string) int {
 	}
 	t.Fatalf("no volume %s", name)
 	return 0
+}
+
+// Blocks that take the place of shared ones are whose writing made them, though they free those of the other.
+func TestRealOwnBlocksAreThoseThatAVolumeWrote(t *testing.T) {
+	r := lab(t)
+	rnd := rand.New(rand.NewPCG(7, 8))
+	measure := func() (Usage, map[int]string) {
+		u, err := r.Measure(t.Context(), labVG, labPool, each(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u, ids(t)
+	}
+	create(t, "data")
+	write(t, rnd, "data", 500, 1000)
+	if u, names := measure(); u.Volumes[idOf(t, names, "data")].Own != used(t) {
+		t.Errorf("all is data's own: %+v", u)
+	}
+	snapshot(t, "data", "s")
+	was, names := measure()
+	data, s := idOf(t, names, "data"), idOf(t, names, "s")
+	if was.Volumes[data].Own != 0 || was.Volumes[s].Own != 0 || was.Volumes[s].Since > was.Time {
+		t.Errorf("nobody wrote: %+v", was)
+	}
+	before := used(t)
+	write(t, rnd, "s", 300, 1000)
+	wrote := used(t) - before
+	is, _ := measure()
+	if got := is.Volumes[s].Own; got != wrote || is.Volumes[data].Own != 0 || is.Volumes[data].Exclusive == 0 {
+		t.Errorf("s wrote %s: %+v", wrote, is)
+	}
+	snapshot(t, "s", "later") // by which s begins anew
+	before = used(t)
+	write(t, rnd, "s", 50, 1000)
+	write(t, rnd, "later", 40, 1000)
+	wrote = used(t) - before
+	u, names := measure()
+	later := u.Volumes[idOf(t, names, "later")]
+	if got := u.Volumes[s]; got.Own+later.Own != wrote || got.Own == 0 || later.Own == 0 || got.Since <= is.Time || later.Since <= is.Time {
+		t.Errorf("s and later wrote %s: %+v", wrote, u)
+	}
 }
 
 // A snapshot of the metadata outlives the pool's devices, as it does a restart of the machine.

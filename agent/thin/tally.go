@@ -15,12 +15,15 @@ type tally struct {
 	owners  map[string]uint32
 	names   []string
 	chunk   lvm.Size
+	time    uint32
 }
 
 type volume struct {
 	id     int
 	owner  uint32
+	since  uint32
 	mapped uint64
+	own    uint64
 }
 
 // The words: 0, the index of a volume plus 1, the index of an owner with ofOwner, or shared.
@@ -41,8 +44,8 @@ func newTally(owner func(int) string) *tally {
 	return &tally{owner: owner, owners: map[string]uint32{}}
 }
 
-// begin starts a volume; what is marked from now on is its.
-func (t *tally) begin(id int) error {
+// begin starts a volume that is its own since a time; what is marked from now on is its.
+func (t *tally) begin(id int, since uint32) error {
 	if len(t.volumes) >= maxVolumes {
 		return fmt.Errorf("%w: more than %d volumes", ErrTooBig, maxVolumes)
 	}
@@ -53,7 +56,7 @@ func (t *tally) begin(id int) error {
 		t.owners[name] = o
 		t.names = append(t.names, name)
 	}
-	t.volumes = append(t.volumes, volume{id: id, owner: o})
+	t.volumes = append(t.volumes, volume{id: id, owner: o, since: since})
 	return nil
 }
 
@@ -68,6 +71,9 @@ func (t *tally) mark(s span) error {
 	last := len(t.volumes) - 1
 	v := &t.volumes[last]
 	v.mapped += s.length
+	if s.time >= v.since { // as the kernel tells what is not shared (__snapshotted_since in drivers/md/dm-thin-metadata.c)
+		v.own += s.length
+	}
 	me, mine := uint32(last+1), ofOwner|v.owner
 	words := t.words[s.begin:s.end()]
 	for i, w := range words {
@@ -85,7 +91,7 @@ func (t *tally) mark(s span) error {
 }
 
 func (t *tally) usage() (Usage, error) {
-	u := Usage{Chunk: t.chunk, Volumes: map[int]Volume{}, Owners: map[string]lvm.Size{}}
+	u := Usage{Chunk: t.chunk, Time: t.time, Volumes: map[int]Volume{}, Owners: map[string]lvm.Size{}}
 	alone, ours := make([]uint64, len(t.volumes)), make([]uint64, len(t.names))
 	for _, w := range t.words {
 		switch {
@@ -101,7 +107,7 @@ func (t *tally) usage() (Usage, error) {
 		if _, twice := u.Volumes[v.id]; twice {
 			return Usage{}, fmt.Errorf("%w: volume %d is there twice", errDump, v.id)
 		}
-		u.Volumes[v.id] = Volume{Mapped: t.bytes(v.mapped), Exclusive: t.bytes(alone[i])}
+		u.Volumes[v.id] = Volume{Mapped: t.bytes(v.mapped), Exclusive: t.bytes(alone[i]), Own: t.bytes(v.own), Since: v.since}
 	}
 	for i, name := range t.names {
 		u.Owners[name] = t.bytes(ours[i])

@@ -36,11 +36,17 @@ var (
 type Volume struct {
 	Mapped    lvm.Size // blocks it reads from
 	Exclusive lvm.Size // those of them that no other volume maps: what deleting it would free
+
+	// Own are the blocks that the volume got by writing, also in place of shared ones, since it was made, or had a snapshot taken of it, last.
+	// When that was says Since, by the pool's own time. Unlike Exclusive it does not change by what others write or delete.
+	Own   lvm.Size
+	Since uint32
 }
 
 // Usage is who uses a pool.
 type Usage struct {
 	Chunk   lvm.Size
+	Time    uint32              // of the reading, as the pool counts it: by one with each snapshot taken in it
 	Volumes map[int]Volume      // by thin id (lvm.Volume.ThinID)
 	Owners  map[string]lvm.Size // what deleting all volumes of an owner would free, in bytes
 }
