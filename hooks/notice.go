@@ -98,9 +98,12 @@ func betterName(l Line, o options) string {
 	return shown(entryLine(SourcePrefix+l.Source, target, TypeLLS, o))
 }
 
+// maxBetter is how long a line is offered, in bytes: many notices have one.
+const maxBetter = 200
+
 // shown is the line if people can copy it from what they see, else nothing.
 func shown(line string) string {
-	if strings.ContainsFunc(line, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) {
+	if len(line) > maxBetter || strings.ContainsFunc(line, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) {
 		return ""
 	}
 	return line

@@ -19,6 +19,9 @@ func labels(wanted []Tag) map[Tag]string {
 	return all
 }
 
+// long makes a line of which no better one is offered.
+var long = strings.Repeat("a", 3000)
+
 // anything finds a volume for whatever is asked for.
 func anything(wanted []Tag) map[Tag]string {
 	found := map[Tag]string{}
@@ -106,6 +109,9 @@ func TestPlanRefusesWithTheReason(t *testing.T) {
 		"LABEL=mine /data ext4,ntfs x-lls.auto": {Reason: BadType, Better: "LABEL=mine /data auto noauto,x-lls.auto 0 0"},
 		"lls:a /data lls x-lls.requird":         {Reason: BadOption, Better: "lls:a /data lls noauto,x-lls.auto 0 0"},
 		`lls:a /data lls x-a="b,ro"`:            {Reason: BadOption, Better: "lls:a /data lls noauto,x-lls.auto 0 0"},
+		"lls:" + long + " /data lls suid":       {Reason: BadOption},
+		"lls:a /" + long + " lls suid":          {Reason: BadOption},
+		long + " /data lls suid":                {Reason: BadName},
 	} {
 		t.Run(line, func(t *testing.T) {
 			plan := Parse([]byte("\n" + line + "\n")).Plan(labels)
@@ -306,7 +312,7 @@ func checkPlan(t *testing.T, plan Plan) {
 		t.Errorf("%d mounts, %d refused, %d warnings", len(plan.Mounts), len(plan.Refused), len(plan.Warnings))
 	}
 	for _, n := range slices.Concat(plan.Refused, plan.Warnings) {
-		if n.Reason == "" || n.Text == "" || n.Line < 1 || len(n.Text) > 2000 || !utf8.ValidString(n.String()) ||
+		if n.Reason == "" || n.Text == "" || n.Line < 1 || len(n.Text) > 2000 || len(n.String()) > 2300 || !utf8.ValidString(n.String()) ||
 			strings.ContainsFunc(n.String(), func(r rune) bool { return !unicode.IsPrint(r) }) {
 			t.Errorf("bad notice %+v", n)
 		}

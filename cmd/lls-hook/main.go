@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -32,28 +31,11 @@ const ownLook = 3 * time.Second
 
 func main() {
 	missing, err := start(os.Getenv, api.AdminSocket, rootOf)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "lls-hook:", err) // LXC puts this into the container's log
-	}
-	for _, m := range missing {
-		fmt.Fprintln(os.Stderr, "lls-hook: the container does not start:", m)
-		tellJournal(fmt.Sprintf("container %s does not start: %s", os.Getenv("LXC_NAME"), m))
-	}
+	_, _ = os.Stderr.WriteString(words(missing, err)) // in one piece
 	if len(missing) > 0 {
+		tellJournal(os.Getenv("LXC_NAME"), missing)
 		os.Exit(1)
 	}
-}
-
-// tellJournal writes to the host's system log, where the sysadmin looks: LXC keeps what a hook says at its log level DEBUG only. It waits
-// for nobody.
-func tellJournal(text string) {
-	conn, err := net.DialTimeout("unixgram", "/dev/log", time.Second)
-	if err != nil {
-		return // stderr has it
-	}
-	defer func() { _ = conn.Close() }()
-	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-	_, _ = fmt.Fprintf(conn, "<27>lls-hook[%d]: %s", os.Getpid(), text) // 27 is an error of a daemon's, syslog(3)
 }
 
 // start tells the agent. missing is what the container says it cannot do without; the error alone keeps nothing from starting.
