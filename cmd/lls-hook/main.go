@@ -29,12 +29,16 @@ const (
 // ownLook is how long the hook takes to read the fstab itself, when the agent does not answer.
 const ownLook = 3 * time.Second
 
+// doesNotStart is the exit status that keeps the container from starting. The line of packaging/lxc that runs the hook passes on no other:
+// whatever else becomes of this program is no reason.
+const doesNotStart = 42
+
 func main() {
 	missing, err := start(os.Getenv, api.AdminSocket, rootOf)
 	_, _ = os.Stderr.WriteString(words(missing, err)) // in one piece
 	if len(missing) > 0 {
 		tellJournal(os.Getenv("LXC_NAME"), missing)
-		os.Exit(1)
+		os.Exit(doesNotStart)
 	}
 }
 

@@ -97,9 +97,13 @@ func TestRequired(t *testing.T) {
 		kit.Must(t, "lxc-stop", "-k", "-n", c.Name)
 		kit.Must(t, "rm", dir)
 
-		inside(t, c, "/etc/fstab", "lls:e4 /data lls noauto,x-lls.required 0 0\n", 0o644)
+		// More than a pipe holds, if all of it were said: the start must end all the same.
+		inside(t, c, "/etc/fstab", longRequired(80, ",x-lls.required"), 0o644)
+		refusedStart(t, c, "and 70 lines more", "line 1: not allowed", "line 10", "does not start")
 		kit.Must(t, "systemctl", "stop", kit.Unit)
 		defer kit.StartAgent(t)
+		refusedStart(t, c, "and 70 lines more", "line 1: not allowed", "does not answer")
+		inside(t, c, "/etc/fstab", "lls:e4 /data lls noauto,x-lls.required 0 0\n", 0o644)
 		refusedStart(t, c, "line 1", "does not answer", "does not start")
 	})
 }
@@ -118,6 +122,8 @@ func TestNothingElsePreventsAStart(t *testing.T) {
 		{"agent down", func(t *testing.T) { kit.Must(t, "systemctl", "stop", kit.Unit) }, func(t *testing.T) { kit.StartAgent(t) }},
 		{"agent stuck", signal(syscall.SIGSTOP), signal(syscall.SIGCONT)},
 		{"hook missing", move(hook, hook+".away"), move(hook+".away", hook)},
+		{"hook cut short", cutShort, move(hook+".away", hook)},
+		{"hook without memory", withoutMemory, move(hook+".away", hook)},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
 			for _, c := range both {
@@ -172,6 +178,28 @@ func signal(s syscall.Signal) func(t *testing.T) {
 		if err := syscall.Kill(kit.AgentPID(t), s); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// cutShort has the hook end after its first pages, as a full disk leaves it.
+func cutShort(t *testing.T) {
+	t.Helper()
+	text := getFile(t, hook)
+	move(hook, hook+".away")(t)
+	if err := os.WriteFile(hook, []byte(text[:200000]), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// withoutMemory has the hook start with less memory than its runtime asks for: it ends with status 2, and says so at length.
+func withoutMemory(t *testing.T) {
+	t.Helper()
+	move(hook, hook+".away")(t)
+	if err := os.WriteFile(hook, []byte("#!/bin/sh\nulimit -v 20000\nexec "+hook+".away\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if r := kit.Run(t, hook); r.Exit == 0 || r.Exit == 42 {
+		t.Fatalf("it does not die of that: %v", r)
 	}
 }
 
