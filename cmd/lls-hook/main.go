@@ -34,6 +34,9 @@ const ownLook = 3 * time.Second
 const doesNotStart = 42
 
 func main() {
+	if os.Geteuid() != 0 {
+		return // a container of an ordinary user, which is not served
+	}
 	missing, err := start(os.Getenv, api.AdminSocket, rootOf)
 	_, _ = os.Stderr.WriteString(words(missing, err)) // in one piece
 	if len(missing) > 0 {
@@ -45,10 +48,13 @@ func main() {
 // start tells the agent. missing is what the container says it cannot do without; the error alone keeps nothing from starting.
 func start(env func(string) string, socket string, root func(pid int) string) (missing []string, err error) {
 	h, err := said(env)
-	if err != nil {
+	if h.PID == 0 {
 		return nil, err
 	}
 	required := func(why string) []string { return requiredOf(root(h.PID), why) }
+	if err != nil {
+		return required("the agent cannot serve this container: " + err.Error()), err
+	}
 	answer, err := tell(h, socket, func() bool { return len(required("")) > 0 })
 	switch {
 	case err == nil && answer.Unread: // the host's root may see more
@@ -161,7 +167,7 @@ func requiredOf(root, why string) []string {
 }
 
 // said reads what LXC says of the container, by lxc.container.conf(5). The lxcpath is not said: it is where the config lies, which
-// is LXCPATH/NAME/config.
+// is LXCPATH/NAME/config, unless lxc-start was given another. With that error the answer has the rest.
 func said(env func(string) string) (api.HookStart, error) {
 	h := api.HookStart{Name: env("LXC_NAME")}
 	pid, err := strconv.Atoi(env("LXC_PID"))
