@@ -70,6 +70,7 @@ func TestPlanTakesTheLinesForLLS(t *testing.T) {
 			if want.Name != "" {
 				mounts = []Mount{want}
 			}
+			plan.Warnings = slices.DeleteFunc(plan.Warnings, func(n Notice) bool { return n.Reason == Fails })
 			if !slices.Equal(plan.Mounts, mounts) || want.Name != "" && len(plan.Refused)+len(plan.Warnings) > 0 {
 				t.Errorf("got %+v, want %+v", plan, mounts)
 			}
@@ -223,7 +224,7 @@ func TestPlanKeepsTheFirstOfTwoLinesForATarget(t *testing.T) {
 	}
 }
 
-func TestPlanWarnsOfLinesThatLetSystemdWait(t *testing.T) {
+func TestPlanWarnsOfLinesThatSystemdStumblesOver(t *testing.T) {
 	for line, better := range map[string]string{
 		"/dev/mf/a /data ext4 defaults 0 2":                   "lls:a /data lls noauto,x-lls.auto 0 0",
 		"/dev/mf/a /my\\040data ext4 ro,noatime,discard 0 2":  "lls:a /my\\040data lls noauto,x-lls.auto,ro,noatime,discard 0 0",
@@ -231,12 +232,16 @@ func TestPlanWarnsOfLinesThatLetSystemdWait(t *testing.T) {
 		"LABEL=mine /data ext4":                               "LABEL=mine /data ext4 noauto,x-lls.auto 0 0",
 		"/dev/mf/a /data ext4 noauto":                         "",
 		"/dev/mf/a /data ext4 nofail":                         "",
-		"lls:a /data ext4 defaults":                           "",
+		"lls:a /data ext4 defaults":                           "lls:a /data lls noauto,x-lls.auto 0 0",
+		"lls:a /data lls x-lls.auto,x-lls.required,ro":        "lls:a /data lls noauto,x-lls.auto,ro,x-lls.required 0 0",
+		"lls:a /data lls noauto,auto":                         "lls:a /data lls noauto,x-lls.auto 0 0",
+		"lls:a /data lls noauto,x-lls.auto":                   "",
+		"lls:a /data lls nofail":                              "",
 	} {
 		plan := Parse([]byte(line)).Plan(labels)
 		var got string
 		for _, w := range plan.Warnings {
-			if w.Reason == Waits {
+			if (w.Reason == Fails) == strings.HasPrefix(line, SourcePrefix) && strings.HasPrefix(w.Text, "systemd ") {
 				got = w.Better
 			}
 		}
@@ -254,7 +259,7 @@ func TestPlanWarnsOfLinesThatLetSystemdWait(t *testing.T) {
 }
 
 func TestPlanWarnsOfNoexec(t *testing.T) {
-	plan := Parse([]byte("lls:a /data lls noexec")).Plan(nil)
+	plan := Parse([]byte("lls:a /data lls noexec,nofail")).Plan(nil)
 	if len(plan.Mounts) != 1 || len(plan.Warnings) != 1 || plan.Warnings[0].Reason != Dropped {
 		t.Errorf("got %+v", plan)
 	}
