@@ -107,12 +107,19 @@ func (c *call) containersIn(v *View, places *whereabouts) ([]api.Container, erro
 	out := []api.Container{}
 	for _, k := range all {
 		one := api.Container{Name: k.Owner.Name, LXCPath: k.Dir, Token: k.Owner.Token, State: "stopped", LLS: "-"}
+		if k.Err != nil {
+			one.LLS = k.Err.Error()
+		}
 		if g := a.guests.get(k.Key()); g != nil {
 			privileged := !g.box.Mapped
 			one.State, one.PID, one.Privileged, one.LLS = "running", g.box.PID, &privileged, g.status()
+			one.Token = g.Owner.Token
+			if k.Err != nil { // it is known from before, but its next start will not be
+				one.LLS = k.Err.Error()
+			}
 			one.Mounts, one.Fstab = countMounts(v, places, g), g.fstab()
 		} else if u, ok := a.guests.whyNot(k.Key()); ok {
-			one.State, one.PID, one.LLS = "running", u.pid, u.why.Error()
+			one.State, one.PID, one.LLS = "running", max(u.pid, 0), u.why.Error()
 		}
 		out = append(out, one)
 	}
@@ -145,7 +152,10 @@ func (c *call) ownerNamed(v *View, name string) (catalog.Owner, error) {
 		return catalog.Owner{}, err
 	}
 	for _, k := range all {
-		if k.Owner.Name == name || k.Owner.String() == name {
+		if k.Err != nil && k.Owner.Name == name {
+			return catalog.Owner{}, api.Errorf(api.NeedsAdmin, "cannot tell which owner container %.64q is: %v", name, k.Err).WithHint("see: lls-agent containers")
+		}
+		if k.Err == nil && (k.Owner.Name == name || k.Owner.String() == name) {
 			return k.Owner, nil
 		}
 	}
@@ -169,19 +179,16 @@ func ownerList(owners []catalog.Owner) string {
 	return strings.Join(names, ", ")
 }
 
-// exists says whether an owner's container is still defined, with one look at the containers for the whole call.
+// exists says whether an owner's container is still defined, or that is not known, with one look at the containers for the whole call.
 func (c *call) exists(o catalog.Owner) bool {
 	if c.defined == nil {
 		all, err := c.agent.containers.List(paths(c.config))
 		if err != nil {
 			return true
 		}
-		c.defined = map[catalog.Owner]bool{}
-		for _, k := range all {
-			c.defined[k.Owner] = true
-		}
+		c.defined = definedBy(all)
 	}
-	return c.defined[o]
+	return c.defined.has(o) != policy.No
 }
 
 // give hands all volumes of one owner to another, or none when a name is taken there.

@@ -221,7 +221,7 @@ func (f fakeContainers) List([]container.Path) ([]container.Container, error) { 
 func (f fakeContainers) Find(_ []container.Path, _, base string) (container.Container, error) {
 	for _, c := range f.all {
 		if c.Base == base {
-			return c, nil
+			return c, c.Err
 		}
 	}
 	return container.Container{}, container.ErrNone

@@ -89,8 +89,8 @@ type call struct {
 	answer  *answer
 	what    string // for the journal: what was done to what
 	doing   string // for errors: the verb and, once it is known, the name
-	// defined are the owners whose containers exist, once they were needed.
-	defined map[catalog.Owner]bool
+	// defined is which owners have a container, once that was needed.
+	defined *defined
 }
 
 // progress tells whoever waits for the answer. A call of the agent's own has nobody who does.

@@ -133,6 +133,9 @@ func (a *Agent) serve(ctx context.Context, c container.Container, pid int) (err 
 }
 
 func (a *Agent) newGuest(c container.Container, pid int) (g *guest, err error) {
+	if c.Err != nil {
+		return nil, c.Err
+	}
 	box, err := mount.OpenBox(pid, nil)
 	if err != nil {
 		return nil, err
@@ -295,6 +298,7 @@ func (a *Agent) adopt(ctx context.Context) {
 	slots := make(chan struct{}, 8)
 	for _, c := range all {
 		if g := a.guests.get(c.Key()); g != nil && g.box.Alive() {
+			a.guests.note(c, g.box.PID, c.Err)
 			wg.Go(func() { a.mend(ctx, g) })
 			continue
 		}
@@ -306,9 +310,11 @@ func (a *Agent) adopt(ctx context.Context) {
 	}
 	wg.Wait()
 	if err == nil {
-		a.letGo(func(key string) bool {
+		gone := func(key string) bool {
 			return a.guests.get(key) == nil && !slices.ContainsFunc(all, func(c container.Container) bool { return c.Key() == key })
-		})
+		}
+		a.letGo(gone)
+		a.guests.forget(gone)
 	}
 }
 
@@ -341,10 +347,10 @@ func (a *Agent) adoptOne(ctx context.Context, c container.Container) {
 	defer cancel()
 	pid, err := a.containers.Init(ask, c)
 	if errors.Is(err, container.ErrSilent) && a.guests.get(c.Key()) == nil {
-		a.guests.note(c, 0, err) // it runs: there is somebody who does not answer
+		a.guests.note(c, unknownPID, err) // it runs: there is somebody who does not answer
 	}
 	if errors.Is(err, container.ErrNotRunning) {
-		a.guests.note(c, 0, nil)
+		a.guests.note(c, 0, c.Err)
 		a.clear(ctx, c)
 		if a.guests.get(c.Key()) == nil {
 			a.letGo(func(key string) bool { return key == c.Key() })

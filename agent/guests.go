@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -23,13 +24,16 @@ type guests struct {
 	starting map[string]chan struct{}
 	// hooks counts the start-host hooks that are being answered, during which liblxc must not be asked.
 	hooks    map[string]int
-	unserved map[string]unserved // running containers that are not among all
+	unserved map[string]unserved // containers that are not among all though they run, or will not be when they start
 }
 
-// unserved is why a running container is not served.
+// unknownPID stands for the init of a container that runs and whose monitor does not answer.
+const unknownPID = -1
+
+// unserved is why a container is not served.
 type unserved struct {
 	owner catalog.Owner
-	pid   int // of its init; 0 when it does not tell
+	pid   int // of its init; 0 for one that does not run, unknownPID for one that does not tell
 	why   error
 }
 
@@ -57,7 +61,7 @@ func (gs *guests) inHook(key string) bool {
 	return gs.hooks[key] > 0
 }
 
-// note keeps why a running container is not served; nil forgets it.
+// note keeps why a container is not served; nil forgets it.
 func (gs *guests) note(c container.Container, pid int, why error) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -66,6 +70,19 @@ func (gs *guests) note(c container.Container, pid int, why error) {
 		return
 	}
 	gs.unserved[c.Key()] = unserved{c.Owner, pid, why}
+}
+
+// forget forgets that of containers that are gone.
+func (gs *guests) forget(gone func(key string) bool) {
+	gs.mu.Lock()
+	keys := slices.Collect(maps.Keys(gs.unserved))
+	gs.mu.Unlock()
+	keys = slices.DeleteFunc(keys, func(key string) bool { return !gone(key) })
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	for _, key := range keys {
+		delete(gs.unserved, key)
+	}
 }
 
 // problems are what keeps containers from being served, or from having /lls, each with its container. Who shares the mounts of the host
@@ -93,7 +110,7 @@ func (gs *guests) whyNot(key string) (unserved, bool) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	u, ok := gs.unserved[key]
-	return u, ok && (u.pid == 0 || unix.Kill(u.pid, 0) == nil)
+	return u, ok && (u.pid == unknownPID || u.pid > 0 && unix.Kill(u.pid, 0) == nil)
 }
 
 // list is every guest, sorted by owner.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"lls/agent/api"
+	"lls/agent/container"
 	"lls/agent/mount"
 )
 
@@ -13,12 +14,14 @@ import (
 // monitor waits for the hook and does not answer.
 func (c *call) hookStart(ctx context.Context, in api.HookStart) (api.HookAnswer, error) {
 	k, err := c.agent.containers.Find(paths(c.config), in.LXCPath, in.Name)
-	if err != nil {
-		return api.HookAnswer{}, api.Errorf(api.NotFound, "cannot serve container %.64q: %v", in.Name, err)
+	if errors.Is(err, container.ErrNone) {
+		return api.HookAnswer{}, api.Errorf(api.NotFound, "%v", err)
 	}
-	// The hook and the container's init are both children of the container's monitor. That the caller is root was checked before.
-	monitor := statusNumber(int(c.peer.Pid), "PPid:")
-	if monitor < 2 || statusNumber(in.PID, "PPid:") != monitor {
+	if err != nil { // it is one of ours, which must not be taken for one that is not
+		c.agent.guests.note(k, in.PID, err)
+		return api.HookAnswer{}, api.Errorf(api.NeedsAdmin, "%v", err).WithHint("see: lls-agent containers")
+	}
+	if !startedBy(int(c.peer.Pid), in.PID) { // that the caller is root was checked before
 		return api.HookAnswer{}, api.Errorf(api.Denied, "cannot serve container %.64q: process %d is not a child of the hook's parent", in.Name, in.PID)
 	}
 	c.what = k.Owner.String()
@@ -48,4 +51,11 @@ func (c *call) hookStart(ctx context.Context, in api.HookStart) (api.HookAnswer,
 		}
 	}
 	return answer, nil
+}
+
+// startedBy says whether hook is the start-host hook of the container that init belongs to: both are children of its monitor, the
+// hook perhaps with the shell of LXC's configuration between.
+func startedBy(hook, init int) bool {
+	monitor, parent := statusNumber(init, "PPid:"), statusNumber(hook, "PPid:")
+	return monitor > 1 && (parent == monitor || statusNumber(parent, "PPid:") == monitor)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -131,8 +132,12 @@ func (r *replaying) stopped() bool {
 func (r *replaying) one(ctx context.Context, m hooks.Mount, warnings []hooks.Notice) outcome {
 	o := outcome{Replayed: api.Replayed{Line: m.Line, Volume: m.Name, Path: m.Target, Required: m.Required}}
 	for _, w := range warnings {
-		if w.Line == m.Line {
+		switch {
+		case w.Line != m.Line:
+		case o.Warning == "":
 			o.Warning = w.String()
+		default:
+			o.Warning += "; " + strings.TrimPrefix(w.String(), fmt.Sprintf("line %d: ", w.Line))
 		}
 	}
 	if r.stopped() {

@@ -90,7 +90,7 @@ func (p *past) age(id catalog.ID) (age policy.Age) {
 // facts are what is known of the host at one moment, besides the volumes themselves.
 type facts struct {
 	places  *whereabouts
-	exist   map[catalog.Owner]bool // containers; nil when they could not be listed
+	exist   *defined // nil when the containers could not be listed
 	running map[catalog.Owner]fstabOf
 	// depended are volumes that others read through to, VG/LV: classic snapshots, thin volumes on an external origin.
 	depended map[string]bool
@@ -123,10 +123,7 @@ func (a *Agent) gatherOf(ctx context.Context, v *View, guests []*guest) facts {
 	if err != nil {
 		a.log.Warn("cannot list all containers, so nothing of theirs ages", "error", err)
 	} else {
-		f.exist = map[catalog.Owner]bool{}
-		for _, c := range all {
-			f.exist[c.Owner] = true
-		}
+		f.exist = definedBy(all)
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -199,8 +196,11 @@ func (a *Agent) subject(v *View, f facts, r *catalog.Record) policy.Subject {
 		if fstab.unknown != "" && s.InFstab != policy.Yes {
 			s.InFstab, s.FstabUnknown = policy.Unknown, fstab.unknown
 		}
-	case f.exist != nil: // a stopped one's fstab does not matter: it does not age
-		s.OwnerGone, s.OwnerStopped = policy.Known(!f.exist[r.Owner]), policy.Known(f.exist[r.Owner])
+	default: // a stopped one's fstab does not matter: it does not age
+		s.OwnerStopped = f.exist.has(r.Owner)
+		if s.OwnerStopped != policy.Unknown {
+			s.OwnerGone = policy.Known(s.OwnerStopped == policy.No)
+		}
 	}
 	return s
 }

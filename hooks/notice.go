@@ -27,6 +27,7 @@ const (
 // The reasons of a warning.
 const (
 	Waits   Reason = "waits"   // the container's systemd may wait for a device that never comes
+	Fails   Reason = "fails"   // the container's systemd does not come up when the mount is not there
 	Dropped Reason = "dropped" // an option is not given
 )
 
@@ -60,11 +61,15 @@ func (p *planner) warn(l Line, target string, o options, better string) {
 		p.plan.Warnings = limited(p.plan.Warnings, Notice{
 			Line: l.Number, Reason: Dropped, Text: "mounted without " + listed(o.dropped) + ", which LLS does not offer"})
 	}
-	if !strings.HasPrefix(l.Source, SourcePrefix) && !o.noauto && !o.nofail {
-		p.plan.Warnings = limited(p.plan.Warnings, Notice{
-			Line: l.Number, Reason: Waits, Better: better,
-			Text: "systemd in the container may wait for a device at " + quote(target) + ", because the line has neither noauto nor nofail"})
+	if o.noauto || o.nofail {
+		return
 	}
+	reason, text := Waits, "systemd in the container may wait for a device at "+quote(target)
+	if strings.HasPrefix(l.Source, SourcePrefix) {
+		reason, text = Fails, "systemd in the container ends in emergency mode if "+quote(target)+" cannot be mounted"
+	}
+	p.plan.Warnings = limited(p.plan.Warnings, Notice{
+		Line: l.Number, Reason: reason, Better: better, Text: text + ", because the line has neither noauto nor nofail"})
 }
 
 // limited appends the notice. When there are MaxNotices, the last one comes to stand for all that follow.
@@ -98,9 +103,12 @@ func betterName(l Line, o options) string {
 	return shown(entryLine(SourcePrefix+l.Source, target, TypeLLS, o))
 }
 
+// maxBetter is how long a line is offered, in bytes: many notices have one.
+const maxBetter = 200
+
 // shown is the line if people can copy it from what they see, else nothing.
 func shown(line string) string {
-	if strings.ContainsFunc(line, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) {
+	if len(line) > maxBetter || strings.ContainsFunc(line, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }) {
 		return ""
 	}
 	return line

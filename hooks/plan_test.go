@@ -19,6 +19,9 @@ func labels(wanted []Tag) map[Tag]string {
 	return all
 }
 
+// long makes a line of which no better one is offered.
+var long = strings.Repeat("a", 3000)
+
 // anything finds a volume for whatever is asked for.
 func anything(wanted []Tag) map[Tag]string {
 	found := map[Tag]string{}
@@ -68,6 +71,7 @@ func TestPlanTakesTheLinesForLLS(t *testing.T) {
 			if want.Name != "" {
 				mounts = []Mount{want}
 			}
+			plan.Warnings = slices.DeleteFunc(plan.Warnings, func(n Notice) bool { return n.Reason == Fails })
 			if !slices.Equal(plan.Mounts, mounts) || want.Name != "" && len(plan.Refused)+len(plan.Warnings) > 0 {
 				t.Errorf("got %+v, want %+v", plan, mounts)
 			}
@@ -107,6 +111,9 @@ func TestPlanRefusesWithTheReason(t *testing.T) {
 		"LABEL=mine /data ext4,ntfs x-lls.auto": {Reason: BadType, Better: "LABEL=mine /data auto noauto,x-lls.auto 0 0"},
 		"lls:a /data lls x-lls.requird":         {Reason: BadOption, Better: "lls:a /data lls noauto,x-lls.auto 0 0"},
 		`lls:a /data lls x-a="b,ro"`:            {Reason: BadOption, Better: "lls:a /data lls noauto,x-lls.auto 0 0"},
+		"lls:" + long + " /data lls suid":       {Reason: BadOption},
+		"lls:a /" + long + " lls suid":          {Reason: BadOption},
+		long + " /data lls suid":                {Reason: BadName},
 	} {
 		t.Run(line, func(t *testing.T) {
 			plan := Parse([]byte("\n" + line + "\n")).Plan(labels)
@@ -218,7 +225,7 @@ func TestPlanKeepsTheFirstOfTwoLinesForATarget(t *testing.T) {
 	}
 }
 
-func TestPlanWarnsOfLinesThatLetSystemdWait(t *testing.T) {
+func TestPlanWarnsOfLinesThatSystemdStumblesOver(t *testing.T) {
 	for line, better := range map[string]string{
 		"/dev/mf/a /data ext4 defaults 0 2":                   "lls:a /data lls noauto,x-lls.auto 0 0",
 		"/dev/mf/a /my\\040data ext4 ro,noatime,discard 0 2":  "lls:a /my\\040data lls noauto,x-lls.auto,ro,noatime,discard 0 0",
@@ -226,12 +233,16 @@ func TestPlanWarnsOfLinesThatLetSystemdWait(t *testing.T) {
 		"LABEL=mine /data ext4":                               "LABEL=mine /data ext4 noauto,x-lls.auto 0 0",
 		"/dev/mf/a /data ext4 noauto":                         "",
 		"/dev/mf/a /data ext4 nofail":                         "",
-		"lls:a /data ext4 defaults":                           "",
+		"lls:a /data ext4 defaults":                           "lls:a /data lls noauto,x-lls.auto 0 0",
+		"lls:a /data lls x-lls.auto,x-lls.required,ro":        "lls:a /data lls noauto,x-lls.auto,ro,x-lls.required 0 0",
+		"lls:a /data lls noauto,auto":                         "lls:a /data lls noauto,x-lls.auto 0 0",
+		"lls:a /data lls noauto,x-lls.auto":                   "",
+		"lls:a /data lls nofail":                              "",
 	} {
 		plan := Parse([]byte(line)).Plan(labels)
 		var got string
 		for _, w := range plan.Warnings {
-			if w.Reason == Waits {
+			if (w.Reason == Fails) == strings.HasPrefix(line, SourcePrefix) && strings.HasPrefix(w.Text, "systemd ") {
 				got = w.Better
 			}
 		}
@@ -250,7 +261,7 @@ func TestPlanWarnsOfLinesThatLetSystemdWait(t *testing.T) {
 
 func TestPlanWarnsOfWhatIsNotGiven(t *testing.T) {
 	for _, option := range []string{"noexec", "sync", "dirsync", "data=journal", "commit=60", "allocsize=64k"} {
-		plan := Parse([]byte("lls:a /data lls " + option)).Plan(nil)
+		plan := Parse([]byte("lls:a /data lls nofail," + option)).Plan(nil)
 		if len(plan.Mounts) != 1 || len(plan.Warnings) != 1 || plan.Warnings[0].Reason != Dropped {
 			t.Errorf("%s: got %+v", option, plan)
 		}
@@ -309,7 +320,7 @@ func checkPlan(t *testing.T, plan Plan) {
 		t.Errorf("%d mounts, %d refused, %d warnings", len(plan.Mounts), len(plan.Refused), len(plan.Warnings))
 	}
 	for _, n := range slices.Concat(plan.Refused, plan.Warnings) {
-		if n.Reason == "" || n.Text == "" || n.Line < 1 || len(n.Text) > 2000 || !utf8.ValidString(n.String()) ||
+		if n.Reason == "" || n.Text == "" || n.Line < 1 || len(n.Text) > 2000 || len(n.String()) > 2300 || !utf8.ValidString(n.String()) ||
 			strings.ContainsFunc(n.String(), func(r rune) bool { return !unicode.IsPrint(r) }) {
 			t.Errorf("bad notice %+v", n)
 		}

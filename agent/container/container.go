@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lxc/go-lxc"
+	"golang.org/x/sys/unix"
 
 	"lls/agent/catalog"
 )
@@ -32,6 +33,7 @@ type Container struct {
 	Dir   string // the lxcpath
 	Base  string // its directory's name there
 	Owner catalog.Owner
+	Err   error // why it cannot be told apart from others that had its name, from List only: Owner has no token then
 }
 
 // Key names the container for as long as the host runs: it is its lxcpath and name, in few characters that a path may hold.
@@ -43,8 +45,9 @@ type Host struct{ questions }
 // NewHost makes a Host.
 func NewHost() *Host { return &Host{questions{late: map[string]int{}}} }
 
-// List finds the containers below paths that a configuration defines, running or not. A directory that is being made or that
-// cannot be read is left out; the errors say which of the paths themselves could not be read.
+// List finds the containers below paths that a configuration defines, running or not. A directory that is being made is left out; one
+// that cannot be read, or has no token that can be trusted, is among them with Err. The errors say which of the paths themselves could
+// not be read.
 func (h *Host) List(paths []Path) ([]Container, error) {
 	var all []Container
 	var errs []error
@@ -54,44 +57,56 @@ func (h *Host) List(paths []Path) ([]Container, error) {
 			errs = append(errs, fmt.Errorf("cannot list containers: %w", err))
 		}
 		for _, e := range entries {
-			if c, err := find(p, e.Name()); err == nil {
-				all = append(all, c)
+			c, err := find(p, e.Name())
+			if errors.Is(err, ErrNone) {
+				continue
 			}
+			c.Err = err
+			all = append(all, c)
 		}
 	}
 	return all, errors.Join(errs...)
 }
 
-// Find looks one container up and gives it a token when it has none.
+// Find looks one container up and gives it a token when it has none. ErrNone means that there is none; with any other error the answer
+// has all but the token.
 func (h *Host) Find(paths []Path, dir, base string) (Container, error) {
 	i := slices.IndexFunc(paths, func(p Path) bool { return p.Dir == dir })
 	if i < 0 {
 		return Container{}, fmt.Errorf("cannot serve container %s: %s is no lxcpath of lls.toml: %w", base, dir, ErrNone)
 	}
-	return find(paths[i], base)
+	c, err := find(paths[i], base)
+	if err != nil {
+		err = fmt.Errorf("cannot serve container %q: %w", base, err)
+	}
+	return c, err
 }
 
 func find(p Path, base string) (Container, error) {
 	if base == "" || base[0] == '.' || strings.ContainsRune(base, '/') {
-		return Container{}, fmt.Errorf("cannot find container %q: %w", base, ErrNone)
+		return Container{}, ErrNone
+	}
+	c := Container{Dir: p.Dir, Base: base, Owner: catalog.Owner{Name: base}}
+	if p.Label != "" {
+		c.Owner.Name = p.Label + ":" + base
 	}
 	dir := filepath.Join(p.Dir, base)
-	if fi, err := os.Stat(filepath.Join(dir, "config")); err != nil || !fi.Mode().IsRegular() {
-		return Container{}, fmt.Errorf("cannot find container %q: %w", base, ErrNone)
+	switch fi, err := os.Stat(filepath.Join(dir, "config")); {
+	case errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || err == nil && !fi.Mode().IsRegular():
+		return Container{}, ErrNone
+	case err != nil:
+		return c, fmt.Errorf("cannot look for its configuration: %w", err)
 	}
 	// liblxc takes a directory with this file for one that is being created, and may destroy it when asked about it.
 	if _, err := os.Lstat(filepath.Join(dir, "partial")); err == nil {
-		return Container{}, fmt.Errorf("cannot find container %q, which is being created: %w", base, ErrNone)
+		return Container{}, fmt.Errorf("it is being created: %w", ErrNone)
 	}
 	token, err := tokenOf(dir)
-	if err != nil {
-		return Container{}, fmt.Errorf("cannot serve container %s: %w", base, err)
+	if errors.Is(err, os.ErrNotExist) {
+		return Container{}, fmt.Errorf("it is being destroyed: %w", ErrNone)
 	}
-	name := base
-	if p.Label != "" {
-		name = p.Label + ":" + base
-	}
-	return Container{Dir: p.Dir, Base: base, Owner: catalog.Owner{Name: name, Token: token}}, nil
+	c.Owner.Token = token
+	return c, err
 }
 
 // Init asks liblxc for the init process of a running container. Errors are ErrNotRunning, ErrSilent, or ctx's. It must not be called

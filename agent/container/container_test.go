@@ -52,6 +52,16 @@ func TestListTakesOnlyWholeContainers(t *testing.T) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
+	if err := os.Chmod(dir+"/c1/"+tokenFile, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := NewHost().Find(paths, dir, "c1"); err == nil || errors.Is(err, ErrNone) || c.Key() != all[0].Key() {
+		t.Errorf("its token cannot be trusted: %+v, %v", c, err)
+	}
+	all, err = NewHost().List(paths)
+	if err != nil || len(all) != 3 || all[0].Err == nil || all[0].Base != "c1" || all[0].Owner.Name != "c1" || all[0].Owner.Token != "" || all[1].Err != nil {
+		t.Errorf("with one whose token cannot be trusted: %+v, %v", all, err)
+	}
 	if _, err := NewHost().Find(paths, "/elsewhere", "c1"); !errors.Is(err, ErrNone) {
 		t.Errorf("a path nobody configured: %v", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -30,39 +29,32 @@ const (
 // ownLook is how long the hook takes to read the fstab itself, when the agent does not answer.
 const ownLook = 3 * time.Second
 
-func main() {
-	missing, err := start(os.Getenv, api.AdminSocket, rootOf)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "lls-hook:", err) // LXC puts this into the container's log
-	}
-	for _, m := range missing {
-		fmt.Fprintln(os.Stderr, "lls-hook: the container does not start:", m)
-		tellJournal(fmt.Sprintf("container %s does not start: %s", os.Getenv("LXC_NAME"), m))
-	}
-	if len(missing) > 0 {
-		os.Exit(1)
-	}
-}
+// doesNotStart is the exit status that keeps the container from starting. The line of packaging/lxc that runs the hook passes on no other:
+// whatever else becomes of this program is no reason.
+const doesNotStart = 42
 
-// tellJournal writes to the host's system log, where the sysadmin looks: LXC keeps what a hook says at its log level DEBUG only. It waits
-// for nobody.
-func tellJournal(text string) {
-	conn, err := net.DialTimeout("unixgram", "/dev/log", time.Second)
-	if err != nil {
-		return // stderr has it
+func main() {
+	if os.Geteuid() != 0 {
+		return // a container of an ordinary user, which is not served
 	}
-	defer func() { _ = conn.Close() }()
-	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-	_, _ = fmt.Fprintf(conn, "<27>lls-hook[%d]: %s", os.Getpid(), text) // 27 is an error of a daemon's, syslog(3)
+	missing, err := start(os.Getenv, api.AdminSocket, rootOf)
+	_, _ = os.Stderr.WriteString(words(missing, err)) // in one piece
+	if len(missing) > 0 {
+		tellJournal(os.Getenv("LXC_NAME"), missing)
+		os.Exit(doesNotStart)
+	}
 }
 
 // start tells the agent. missing is what the container says it cannot do without; the error alone keeps nothing from starting.
 func start(env func(string) string, socket string, root func(pid int) string) (missing []string, err error) {
 	h, err := said(env)
-	if err != nil {
+	if h.PID == 0 {
 		return nil, err
 	}
 	required := func(why string) []string { return requiredOf(root(h.PID), why) }
+	if err != nil {
+		return required("the agent cannot serve this container: " + err.Error()), err
+	}
 	answer, err := tell(h, socket, func() bool { return len(required("")) > 0 })
 	switch {
 	case err == nil && answer.Unread: // the host's root may see more
@@ -175,7 +167,7 @@ func requiredOf(root, why string) []string {
 }
 
 // said reads what LXC says of the container, by lxc.container.conf(5). The lxcpath is not said: it is where the config lies, which
-// is LXCPATH/NAME/config.
+// is LXCPATH/NAME/config, unless lxc-start was given another. With that error the answer has the rest.
 func said(env func(string) string) (api.HookStart, error) {
 	h := api.HookStart{Name: env("LXC_NAME")}
 	pid, err := strconv.Atoi(env("LXC_PID"))

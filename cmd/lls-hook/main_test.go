@@ -89,6 +89,24 @@ func TestOnlyWhatIsRequiredKeepsAContainerFromStarting(t *testing.T) {
 	}
 }
 
+// As after lxc-start -f, which nobody can tell an lxcpath from.
+func TestWhatIsRequiredIsRequiredOfAContainerThatCannotBePlacedToo(t *testing.T) {
+	root := t.TempDir()
+	if err := os.Mkdir(root+"/etc", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]int{"lls:a /data lls\n": 0, "lls:a /data lls x-lls.required\n": 1} {
+		if err := os.WriteFile(root+"/etc/fstab", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		e := env("LXC_NAME", "c1", "LXC_PID", "77", "LXC_CONFIG_FILE", "/root/c1.conf")
+		missing, err := start(e, t.TempDir()+"/nobody", func(int) string { return root })
+		if err == nil || len(missing) != want || want > 0 && !strings.Contains(missing[0], "cannot tell the lxcpath") {
+			t.Errorf("%q: %q, %v", text, missing, err)
+		}
+	}
+}
+
 func TestTheHookOfAnOrdinaryUserIsLeftInPeace(t *testing.T) {
 	if served(api.Errorf(api.Denied, "cannot reach the agent").Because(syscall.EACCES)) || !served(api.Errorf(api.Denied, "not a child")) {
 		t.Error("a refusal of the socket is taken for one of the agent, or the other way round")

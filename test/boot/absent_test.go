@@ -3,6 +3,7 @@ package boot
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -97,10 +98,54 @@ func TestRequired(t *testing.T) {
 		kit.Must(t, "lxc-stop", "-k", "-n", c.Name)
 		kit.Must(t, "rm", dir)
 
-		inside(t, c, "/etc/fstab", "lls:e4 /data lls noauto,x-lls.required 0 0\n", 0o644)
+		// More than a pipe holds, if all of it were said: the start must end all the same.
+		inside(t, c, "/etc/fstab", longRequired(80, ",x-lls.required"), 0o644)
+		refusedStart(t, c, "and 70 lines more", "line 1: not allowed", "line 10", "does not start")
 		kit.Must(t, "systemctl", "stop", kit.Unit)
 		defer kit.StartAgent(t)
+		refusedStart(t, c, "and 70 lines more", "line 1: not allowed", "does not answer")
+		inside(t, c, "/etc/fstab", "lls:e4 /data lls noauto,x-lls.required 0 0\n", 0o644)
 		refusedStart(t, c, "line 1", "does not answer", "does not start")
+	})
+}
+
+// TestRequiredOfAContainerThatCannotBeServed has one whose token anybody may have written, and one whose lxcpath LXC does not say.
+func TestRequiredOfAContainerThatCannotBeServed(t *testing.T) {
+	kinds(t, func(t *testing.T, c *kit.Container) {
+		withFstab(t, c, "lls:e4 /data lls noauto,x-lls.required 0 0\n")
+		c.Stop(t)
+		dir := filepath.Dir(c.Root())
+		token := filepath.Join(dir, "lls.id")
+		kit.Must(t, "chmod", "666", token)
+		defer kit.Must(t, "chmod", "644", token)
+		refusedStart(t, c, "line 1 of its fstab is required", "cannot trust its token")
+		listed := func(state string) {
+			t.Helper()
+			kit.Eventually(t, "lls-agent tells what is wrong with "+c.Name, func() bool {
+				all, status := kit.Must(t, "lls-agent", "containers"), kit.Must(t, "lls-agent", "status")
+				return regexp.MustCompile(`(?m)^`+c.Name+` +`+state+` .*cannot trust its token`).MatchString(all) && strings.Contains(status, "container "+c.Name+": cannot trust its token")
+			})
+		}
+		listed("stopped")
+		inside(t, c, "/etc/fstab", "lls:e4 /data lls noauto,x-lls.auto 0 0\n", 0o644)
+		startsWithout(t, c)
+		listed("running")
+		if r := kit.Agent(t, "list", "--all"); r.Exit != 0 || !strings.Contains(r.Stdout, c.Name+"/e4") {
+			t.Errorf("its volumes are not listed: %v", r)
+		}
+		kit.Must(t, "chmod", "644", token)
+		comesBack(t, c)
+		if status := kit.Must(t, "lls-agent", "status"); strings.Contains(status, "token") {
+			t.Errorf("once it is mended the status says %s", status)
+		}
+		c.Stop(t)
+
+		elsewhere := filepath.Join(t.TempDir(), "c.conf")
+		putFile(t, elsewhere, getFile(t, filepath.Join(dir, "config")))
+		inside(t, c, "/etc/fstab", "lls:e4 /data lls noauto,x-lls.required 0 0\n", 0o644)
+		if r := kit.Run(t, "lxc-start", "-n", c.Name, "-f", elsewhere); r.Exit == 0 || c.Running(t) || r.Took > prompt {
+			t.Errorf("with -f it started, or that took its time: %v", r)
+		}
 	})
 }
 
@@ -118,6 +163,8 @@ func TestNothingElsePreventsAStart(t *testing.T) {
 		{"agent down", func(t *testing.T) { kit.Must(t, "systemctl", "stop", kit.Unit) }, func(t *testing.T) { kit.StartAgent(t) }},
 		{"agent stuck", signal(syscall.SIGSTOP), signal(syscall.SIGCONT)},
 		{"hook missing", move(hook, hook+".away"), move(hook+".away", hook)},
+		{"hook cut short", cutShort, move(hook+".away", hook)},
+		{"hook without memory", withoutMemory, move(hook+".away", hook)},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
 			for _, c := range both {
@@ -172,6 +219,28 @@ func signal(s syscall.Signal) func(t *testing.T) {
 		if err := syscall.Kill(kit.AgentPID(t), s); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// cutShort has the hook end after its first pages, as a full disk leaves it.
+func cutShort(t *testing.T) {
+	t.Helper()
+	text := getFile(t, hook)
+	move(hook, hook+".away")(t)
+	if err := os.WriteFile(hook, []byte(text[:200000]), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// withoutMemory has the hook start with less memory than its runtime asks for: it ends with status 2, and says so at length.
+func withoutMemory(t *testing.T) {
+	t.Helper()
+	move(hook, hook+".away")(t)
+	if err := os.WriteFile(hook, []byte("#!/bin/sh\nulimit -v 20000\nexec "+hook+".away\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if r := kit.Run(t, hook); r.Exit == 0 || r.Exit == 42 {
+		t.Fatalf("it does not die of that: %v", r)
 	}
 }
 

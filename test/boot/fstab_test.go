@@ -41,6 +41,15 @@ func TestAHostileFstabMountsNothingAndDelaysNobody(t *testing.T) {
 
 const hostileLine = "lls:e4 /data lls noauto,x-lls.auto 0 0\n"
 
+// longRequired are lines that are refused, each of more than 3000 bytes, and with option x-lls.required each wants to be told of.
+func longRequired(n int, option string) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "lls:%s%d /m%[2]d lls suid%s 0 0\n", strings.Repeat("a", 3000), i, option)
+	}
+	return b.String()
+}
+
 // hostileStarts starts a container with one hostile fstab after the other.
 func hostileStarts(t *testing.T, c *kit.Container, then func(what string)) {
 	t.Helper()
@@ -64,6 +73,7 @@ func hostileStarts(t *testing.T, c *kit.Container, then func(what string)) {
 		{"directory", func() error { return os.Mkdir(path, 0o755) }},
 		{"socket", func() error { return unix.Mknod(path, unix.S_IFSOCK|0o666, 0) }},
 		{"block device", func() error { return unix.Mknod(path, unix.S_IFBLK|0o666, int(unix.Mkdev(7, 0))) }},
+		{"80 long lines, refused", func() error { return os.WriteFile(path, []byte(longRequired(80, "")), 0o644) }},
 		{"NUL bytes", func() error { return os.WriteFile(path, make([]byte, 100<<10), 0o644) }},
 	} {
 		if c.Running(t) {

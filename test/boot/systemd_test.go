@@ -94,6 +94,7 @@ func TestSystemd(t *testing.T) {
 			for _, kind := range []struct{ line, path, want string }{
 				{"lls:" + source + " /srv/quick lls noauto,x-lls.auto 0 0\n", "/srv/quick", ""},
 				{"/dev/mf/" + source + " /srv/quick ext4 nofail 0 0\n", "/srv/quick", ""},
+				{"lls:" + source + " /srv/quick lls defaults 0 0\n", "/srv/quick", "lls:" + source + " /srv/quick lls noauto,x-lls.auto"},
 				{"/dev/mf/" + source + " /srv/slow ext4 defaults 0 0\n", "/srv/slow", "lls:" + source + " /srv/slow lls"},
 			} {
 				kit.Must(t, "lxc-stop", "-k", "-n", c.Name)
@@ -108,13 +109,37 @@ func TestSystemd(t *testing.T) {
 				if len(lines) != 1 || (kind.want == "") != (lines[0].Warning == "") || !strings.Contains(lines[0].Warning, kind.want) {
 					t.Errorf("%s: lls-agent containers says %+v", kind.line, lines)
 				}
-				if kind.want != "" {
-					return // its systemd may wait now
+				if kind.path == "/srv/slow" {
+					break // its systemd may wait now
 				}
 				up(t, c)
 				if m := c.MountAt(t, kind.path); m == nil || m.FS != "ext4" {
 					t.Errorf("%s: once systemd is up %+v is mounted", kind.line, m)
 				}
+			}
+			for _, kind := range []struct {
+				options string
+				comes   bool
+			}{{"noauto,x-lls.auto", true}, {"nofail", true}, {"defaults", false}} { // why the last one has a warning where it is mounted
+				kit.Must(t, "lxc-stop", "-k", "-n", c.Name)
+				line := "lls:nothere /srv/quick lls " + kind.options + " 0 0\n"
+				if err := os.WriteFile(filepath.Join(c.Root(), "etc/fstab"), []byte(line), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				kit.Must(t, "lxc-start", "-n", c.Name)
+				if kind.comes {
+					up(t, c)
+					continue
+				}
+				kit.Eventually(t, "systemd has tried, or ended the container", func() bool {
+					r := kit.Run(t, "lab-exec", c.Name, "systemctl", "show", "-p", "ActiveState", "local-fs.target", "srv-quick.mount")
+					return strings.Contains(r.Stdout, "ActiveState=failed") || !c.Running(t)
+				})
+				r := kit.Run(t, "lab-exec", c.Name, "systemctl", "is-active", "local-fs.target")
+				if r.Exit == 0 {
+					t.Errorf("%s: systemd goes on: %v", line, r)
+				}
+				t.Logf("%s: local-fs.target is %q, the container runs: %v", strings.TrimSpace(line), strings.TrimSpace(r.Stdout), c.Running(t))
 			}
 		})
 	}
