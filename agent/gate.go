@@ -20,7 +20,7 @@ type gate struct {
 	mu     sync.Mutex
 	closed bool
 	inside int
-	empty  chan struct{} // closed when nobody was inside while the gate was closed; nil before the first close
+	empty  chan struct{} // of the last close; closed when nobody was inside since, or when the gate was opened; nil before the first close
 	done   bool          // empty is closed
 }
 
@@ -65,7 +65,7 @@ func (g *gate) admit(ctx context.Context) (_ context.Context, leave func()) {
 	})
 }
 
-// close keeps everybody out; the channel is closed when the last has left.
+// close keeps everybody out; the channel is closed when the last has left, or the gate is opened: ifShut tells them apart.
 func (g *gate) close() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -84,6 +84,15 @@ func (g *gate) look() {
 	}
 }
 
+// ifShut does something, unless the gate was opened since the close that gave empty. It cannot be opened meanwhile.
+func (g *gate) ifShut(empty <-chan struct{}, do func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed && g.empty == empty {
+		do()
+	}
+}
+
 func (g *gate) isOpen() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -93,6 +102,10 @@ func (g *gate) isOpen() bool {
 func (g *gate) open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.closed && !g.done {
+		g.done = true
+		close(g.empty)
+	}
 	g.closed = false
 }
 

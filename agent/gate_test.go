@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lls/agent/api"
@@ -150,4 +152,52 @@ func TestWhatBelongsToWorkUnderWayIsLetIn(t *testing.T) {
 		leave()
 	}
 	is("empty, the second time", g.close(), true)
+}
+
+// A shutdown that is called off while work goes on lets go of nothing, neither then nor when that work is done, nor when it took too long.
+func TestAShutdownThatIsCalledOffLetsNothingGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		released := 0
+		a := &Agent{log: slog.New(slog.DiscardHandler), release: func() { released++ }}
+		_, leave, _ := a.gate.enter(t.Context())
+		a.heard(event.Shutdown{Starting: true})
+		if a.gate.isOpen() {
+			t.Error("new work is let in")
+		}
+		a.heard(event.Shutdown{Starting: false})
+		began := time.Now()
+		a.work.Wait()
+		if time.Since(began) > 0 {
+			t.Error("who waits for the work does not hear that the shutdown was called off")
+		}
+		time.Sleep(2 * drainTime)
+		if released > 0 || !a.gate.isOpen() {
+			t.Errorf("let go %d times", released)
+		}
+		a.heard(event.Shutdown{Starting: true}) // and so is the next one held up
+		synctest.Wait()
+		if released > 0 {
+			t.Error("the host may go down in the middle of work")
+		}
+		leave()
+		a.work.Wait()
+		if released != 1 {
+			t.Errorf("let go %d times", released)
+		}
+	})
+}
+
+func TestShutdownsAreHeardInTheirOrder(t *testing.T) {
+	for range 1000 {
+		released := 0
+		a := &Agent{log: slog.New(slog.DiscardHandler), release: func() { released++ }}
+		_, leave, _ := a.gate.enter(t.Context())
+		a.heard(event.Shutdown{Starting: true})
+		a.heard(event.Shutdown{Starting: false})
+		leave()
+		a.work.Wait()
+		if !a.gate.isOpen() || released > 0 {
+			t.Fatalf("the gate stays closed, or the next lock was let go (%d times)", released)
+		}
+	}
 }

@@ -96,7 +96,7 @@ func (a *Agent) hearOne(ctx context.Context, s Source) {
 
 func (a *Agent) heard(e event.Event) {
 	if down, ok := e.(event.Shutdown); ok {
-		a.work.Go(func() { a.shutdown(down.Starting) })
+		a.shutdown(down.Starting) // here, so that what came first is done first
 		return
 	}
 	a.ears.heard.Add(1)
@@ -154,7 +154,8 @@ func (a *Agent) listAge() time.Duration {
 	return listAge
 }
 
-// shutdown keeps new work out while the host goes down, and lets it go when what is under way is done.
+// shutdown keeps new work out while the host goes down, and lets it go when what is under way is done. A shutdown that is called off lets
+// go of nothing: the host is to wait for us at the next one too. It does not wait itself.
 func (a *Agent) shutdown(starting bool) {
 	if !starting {
 		a.gate.open()
@@ -162,10 +163,13 @@ func (a *Agent) shutdown(starting bool) {
 		return
 	}
 	a.log.Info("the host goes down: no new work")
-	select {
-	case <-a.gate.close():
-	case <-time.After(drainTime):
-		a.log.Warn("work goes on while the host goes down")
-	}
-	a.release()
+	empty := a.gate.close()
+	a.work.Go(func() {
+		select {
+		case <-empty:
+		case <-time.After(drainTime):
+			a.gate.ifShut(empty, func() { a.log.Warn("work goes on while the host goes down") })
+		}
+		a.gate.ifShut(empty, a.release)
+	})
 }

@@ -42,7 +42,7 @@ type Watcher struct {
 // NewWatcher makes a watcher. Run listens.
 func NewWatcher(o Options) *Watcher { return &Watcher{opts: o, log: o.Log} }
 
-// Release lets the machine go down. It is called when work is done, after a Shutdown that starts.
+// Release lets the machine go down. It is called when work is done, after a Shutdown that starts, and not after one that does not.
 func (w *Watcher) Release() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -195,15 +195,16 @@ func (s *stay) meetLogind(ctx context.Context) {
 }
 
 func (s *stay) shutdown(ctx context.Context, starting bool) {
-	if !starting { // called off: hold up the next one as well
-		s.w.mu.Lock()
-		s.w.released = false
-		s.w.mu.Unlock()
-		ctx, cancel := context.WithTimeout(ctx, callDeadline)
-		defer cancel()
-		s.takeLock(ctx)
+	s.emit(event.Shutdown{Starting: starting}) // first: what Release lets go of is never the lock against the next one
+	if starting {
+		return
 	}
-	s.emit(event.Shutdown{Starting: starting})
+	s.w.mu.Lock()
+	s.w.released = false
+	s.w.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, callDeadline)
+	defer cancel()
+	s.takeLock(ctx)
 }
 
 // takeLock has logind wait for us. Where it will not, the agent's unit still stops in order.

@@ -139,6 +139,25 @@ func TestAShutdownWaitsForRelease(t *testing.T) {
 	lockIs(t, w, l, 2, true)
 }
 
+// Until a shutdown that is called off was told of, its work may end, which lets go of the lock: never of that against the next one.
+func TestAReleaseThatComesLateLeavesTheNextLock(t *testing.T) {
+	d := newDaemon(t)
+	d.start(t)
+	l := startLogin(t, d, false)
+	w := NewWatcher(options(d, t))
+	spawn(t, func(ctx context.Context) {
+		w.Run(ctx, func(e event.Event) {
+			if e == (event.Shutdown{Starting: false}) {
+				w.Release()
+			}
+		})
+	})
+	lockIs(t, w, l, 1, true)
+	l.say(t, true)
+	l.say(t, false)
+	lockIs(t, w, l, 2, true)
+}
+
 func TestALogindThatComesLaterIsMetToo(t *testing.T) {
 	d := newDaemon(t)
 	w, events := watched(t, d)
