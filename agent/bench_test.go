@@ -242,6 +242,8 @@ type fakeBus struct {
 	tree    bus.Tree
 	signals []bus.Event
 	seen    []bus.Tree // what was shown at each signal
+	// activity are the signals of devices that came and went.
+	activity []bus.Event
 }
 
 func (f *fakeBus) Run(ctx context.Context) { <-ctx.Done() }
@@ -253,6 +255,10 @@ func (f *fakeBus) Update(t bus.Tree) {
 func (f *fakeBus) Emit(e bus.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if e.Details["Active"] != "" { // how often LLS itself activates something for a moment is nobody's business
+		f.activity = append(f.activity, e)
+		return
+	}
 	f.signals, f.seen = append(f.signals, e), append(f.seen, f.tree)
 }
 

@@ -117,6 +117,9 @@ func (a *Agent) signal(ch change) {
 		s = bus.VolumeResized
 		details["Size"] = strconv.FormatInt(int64(r.LV.Size), 10)
 	}
+	if ch.what == api.EventChanged && ch.was != nil && s != bus.VolumeResized && ch.was.LV.Active != r.LV.Active {
+		details["Active"] = strconv.FormatBool(r.LV.Active)
+	}
 	if ch.why != "" {
 		details["Why"] = ch.why
 	}
