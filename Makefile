@@ -39,6 +39,16 @@ check: tools ## the quick part of the tests, without the lab
 	$(GO) run $(STATICCHECK) ./...
 	@$(GO) run ./test/suite check
 
+# The container's fstab is the most hostile of what is parsed, and gets the most time.
+FUZZTIME ?= 5m
+FUZZREST ?= 30s
+
+.PHONY: fuzz
+fuzz: tools ## random input for all that parses: FUZZTIME each for the fstab, FUZZREST each for the others
+	@set -eo pipefail; grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9]+' . | sed -E 's|/[^/]*:func | |' | sort | while read -r package name; do \
+	  time='$(FUZZREST)'; if [ "$$package" = ./hooks ]; then time='$(FUZZTIME)'; fi; \
+	  echo "== $$package $$name, $$time"; $(GO) test "$$package" -run '^$$' -fuzz "^$$name\$$" -fuzztime "$$time" </dev/null; done
+
 .PHONY: e2e
 e2e: tools ## the end-to-end tests, in the lab: every guest, every backend
 	@$(GO) run ./test/suite e2e

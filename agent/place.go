@@ -105,6 +105,7 @@ func (c *call) mount(ctx context.Context, in api.MountRequest) (api.Mount, error
 type target struct {
 	path                       string
 	readOnly, noAtime, discard bool
+	replay                     bool // of a line of an fstab
 }
 
 // place mounts a volume in a guest, or on the host when g is nil. It is the one path of every mount, and ends with what the mount
@@ -208,7 +209,7 @@ func (c *call) tryPlace(ctx context.Context, r *catalog.Record, at target, g *gu
 	}
 	req := mount.Request{
 		Device: a.store.lvm.Device(r.LV.VG, r.LV.Name), Major: major, Minor: minor, Type: filesystem.Type(r.FS),
-		ReadOnly: at.readOnly, ReadOnlyDevice: r.LV.ReadOnly, Target: at.path, NoAtime: at.noAtime, Discard: at.discard,
+		ReadOnly: at.readOnly, ReadOnlyDevice: r.LV.ReadOnly, Target: at.path, NoAtime: at.noAtime, Discard: at.discard, Replay: at.replay,
 	}
 	if g == nil {
 		return a.mounts.MountHost(ctx, req)

@@ -159,7 +159,7 @@ func (r *replaying) mountLine(ctx context.Context, m hooks.Mount) (api.Mount, er
 	if err != nil {
 		return api.Mount{}, err
 	}
-	return r.place(ctx, v, rec, target{path: m.Target, readOnly: m.ReadOnly, noAtime: m.NoAtime, discard: m.Discard}, r.guest)
+	return r.place(ctx, v, rec, target{path: m.Target, readOnly: m.ReadOnly, noAtime: m.NoAtime, discard: m.Discard, replay: true}, r.guest)
 }
 
 // mayPass says whether a line failed for a reason of the host's that may pass. What the line itself, the container, a right or the file

@@ -60,6 +60,7 @@ type Request struct {
 	Target         string // absolute path of a directory, in the container or on the host
 	NoAtime        bool
 	Discard        bool
+	Replay         bool // it is made again at each start of the container, so it must not be where systemd mounts over it then
 }
 
 // Placed is a mount as it was read back from the kernel.

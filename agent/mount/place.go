@@ -59,7 +59,11 @@ func (m *Mounter) place(ctx context.Context, t *Tree, b *Box, r Request) (Placed
 	if err != nil {
 		return Placed{}, err
 	}
-	a, err := m.help(ctx, m.options.Deadline, b, nil, inside.OpPlace, s.name, decimal(r.Major), decimal(r.Minor), r.Target)
+	op := inside.OpPlace
+	if r.Replay {
+		op = inside.OpReplay
+	}
+	a, err := m.help(ctx, m.options.Deadline, b, nil, op, s.name, decimal(r.Major), decimal(r.Minor), r.Target)
 	s.drop() // before anything else: until then we hold the device
 	if err != nil {
 		return Placed{}, err

@@ -15,8 +15,28 @@ import (
 // fstab is the container's own, edited by its own root.
 type fstab struct{ path string }
 
+// Check looks whether a line with this target would be replayed.
+func (f fstab) Check(name, target string) error {
+	if e := badTarget(name, target); e != nil {
+		return e.WithHint("mount it at another path, or without --save")
+	}
+	return nil
+}
+
+// badTarget is nil for a target of which a line would be replayed.
+func badTarget(name, target string) *api.Error {
+	_, reason, why := hooks.CheckTarget(target)
+	if reason == "" {
+		return nil
+	}
+	return api.Errorf(api.BadPath, "cannot mount %s at each start: %.80q %s", name, target, why)
+}
+
 // Save adds a line, or changes the one that mounts the volume there.
 func (f fstab) Save(name, target string, readOnly bool) error {
+	if e := badTarget(name, target); e != nil { // a link has led there
+		return e.WithHint("it is mounted now, until the container ends; for each start choose another path")
+	}
 	err := hooks.Save(f.path, func(old []byte) ([]byte, error) {
 		file, _, err := hooks.Add(hooks.Parse(old), hooks.Entry{Name: name, Target: target, ReadOnly: readOnly})
 		return file.Bytes(), err

@@ -40,6 +40,37 @@ func TestSaveAndForgetKeepEveryOtherByte(t *testing.T) {
 	}
 }
 
+func TestWhatWouldNotBeReplayedIsNotSaved(t *testing.T) {
+	f := fstab{filepath.Join(t.TempDir(), "fstab")}
+	for _, target := range []string{"/tmp/x", "/tmp", "/run/x", "/proc/x", "/", "/a\nb", "/" + strings.Repeat("a", 5000)} {
+		for what, err := range map[string]error{"check": f.Check("mine", target), "save": f.Save("mine", target, false)} {
+			e := api.AsError(err)
+			if !api.BadPath.Is(err) || !strings.Contains(e.Hint, "another path") || strings.Contains(e.Hint, "edit") || len(e.Message) > 500 {
+				t.Errorf("%s at %.20q: %+v", what, target, e)
+			}
+		}
+	}
+	if err := f.Check("mine", "/data"); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(f.path); err == nil {
+		t.Error("the fstab was written")
+	}
+	if err := f.Save("a\nb", "/data", false); !api.Failed.Is(err) {
+		t.Errorf("a name that is none: %v", err)
+	}
+}
+
+// Nothing is mounted that was asked for at each start and could not be there.
+func TestMountSaveAsksTheAgentForNothingThatCannotBeSaved(t *testing.T) {
+	a := clitest.Serve(t, answers())
+	var term clitest.Terminal
+	_, stderr, exit := term.Run(program(), a, "mount", "mine", "/tmp/x", "--save")
+	if exit != 17 || !strings.Contains(stderr, "below /tmp") || len(a.Requests()) > 0 {
+		t.Errorf("exit %d, asked for %q: %s", exit, a.Requests(), stderr)
+	}
+}
+
 func TestMountHelperAsMountCallsIt(t *testing.T) {
 	a := clitest.Serve(t, map[string]clitest.Answer{
 		"POST /mount": {Result: api.Mount{Path: "/data", Already: true}},

@@ -156,6 +156,34 @@ func TestSaveAndForget(t *testing.T) {
 	})
 }
 
+// TestWhatSystemdMountsOverIsNotReplayed has a link lead to where a mount that is made before the container's init would vanish.
+func TestWhatSystemdMountsOverIsNotReplayed(t *testing.T) {
+	kinds(t, func(t *testing.T, c *kit.Container) {
+		withFstab(t, c, "lls:e4 /lnk/x lls noauto,x-lls.auto 0 0\n")
+		c.Sh(t, "mkdir -p /tmp/x; ln -s /tmp /lnk")
+		kit.Must(t, "lxc-stop", "-k", "-n", c.Name)
+		start(t, c)
+		same(t, "when init began", found(t, c), map[string]string{})
+		if lines := fstabOf(t, c); len(lines) != 1 || lines[0].Mounted || !strings.Contains(lines[0].Problem, "leads below /tmp") {
+			t.Errorf("lls-agent containers says %+v", lines)
+		}
+		_, before := attributes(t, c)
+		if r := c.LLS(t, "mount", "e4", "/tmp/x", "--save"); r.Exit != 17 || !strings.Contains(r.Stderr, "below /tmp") {
+			t.Errorf("to be saved in /tmp: %v", r)
+		}
+		same(t, "after that", mounted(t, c), map[string]string{})
+		if r := c.LLS(t, "mount", "e4", "/lnk/x", "--save"); r.Exit != 17 || !strings.Contains(r.Stderr, "it is mounted now") {
+			t.Errorf("to be saved behind a link to /tmp: %v", r)
+		}
+		same(t, "by hand", mounted(t, c), map[string]string{"/tmp/x": "e4"})
+		if _, after := attributes(t, c); after != before {
+			t.Errorf("the fstab became %q", after)
+		}
+		c.Do(t, "umount", "e4")
+		c.Sh(t, "rm /lnk; rmdir /tmp/x")
+	})
+}
+
 func TestReplayByHand(t *testing.T) {
 	kinds(t, func(t *testing.T, c *kit.Container) {
 		withFstab(t, c, "lls:e4 /data lls noauto,x-lls.auto 0 0\nlls:nothere /srv lls noauto,x-lls.auto 0 0\n")

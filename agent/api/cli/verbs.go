@@ -20,6 +20,8 @@ const (
 
 // Fstab is where mounts stand that come back at each start. Errors are for the user.
 type Fstab interface {
+	// Check says beforehand that a mount at target cannot come back at each start, wherever its links lead.
+	Check(name, target string) error
 	// Save has a volume mounted at target at each start.
 	Save(name, target string, readOnly bool) error
 	// Forget takes the lines of a volume's name, or of a path, away, and says how many there were.

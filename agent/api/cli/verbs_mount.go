@@ -35,6 +35,11 @@ func mount(side Side, fstab Fstab) Command {
 			if err != nil {
 				return err
 			}
+			if c.Has("save") {
+				if err := fstab.Check(c.Operand(0), at); err != nil {
+					return err
+				}
+			}
 			var m api.Mount
 			if err := c.Post(ctx, api.PathMount, api.MountRequest{
 				Name: c.Operand(0), Path: at, ReadOnly: c.Has("ro"), Container: c.Flag("container"),

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -8,11 +9,18 @@ import (
 	"lls/agent/api/cli/clitest"
 )
 
+// noFstab is never written.
+type noFstab struct{}
+
+func (noFstab) Check(string, string) error         { return nil }
+func (noFstab) Save(string, string, bool) error    { return errors.New("unused") }
+func (noFstab) Forget(string) (lines int, e error) { return 0, errors.New("unused") }
+
 // An example that a person copies must at least reach the agent, which here knows nothing.
 func TestExamplesCanBeTyped(t *testing.T) {
 	a := clitest.Serve(t, nil)
 	for _, side := range []cli.Side{cli.Container, cli.Host} {
-		p := &cli.Program{Name: "lls", Commands: cli.Volumes(side, nil)}
+		p := &cli.Program{Name: "lls", Commands: cli.Volumes(side, noFstab{})}
 		for _, c := range p.Commands {
 			own := false
 			for _, e := range c.Examples {

@@ -30,6 +30,7 @@ const (
 const (
 	OpInject  = "inject"  // UID GID STAGING PLACE: uid and gid of the container's root; STAGING is empty when flags are not to be locked; PLACE is TreeDir or NodesDir
 	OpPlace   = "place"   // STAGING MAJOR MINOR TARGET
+	OpReplay  = "replay"  // as place, for a mount that is made again at each start of the container
 	OpUnmount = "unmount" // MAJOR MINOR ID PATH: ID is 0, or the mount's and then it is detached even if in use
 	OpRead    = "read"    // UID GID LIMIT PATH: the content goes to FDContent
 )
@@ -152,8 +153,8 @@ func run(args []string) (Answer, error) {
 			return Answer{}, err
 		}
 		return p.inject(args[2])
-	case OpPlace:
-		return c.place(args[0], uint32(n[1]), uint32(n[2]), args[3])
+	case OpPlace, OpReplay:
+		return c.place(args[0], uint32(n[1]), uint32(n[2]), args[3], op == OpReplay)
 	case OpRead:
 		return c.read(n[0], n[1], n[2], args[3])
 	default:
@@ -163,7 +164,7 @@ func run(args []string) (Answer, error) {
 
 // numbers checks how many arguments there are and reads the numeric ones.
 func numbers(op string, args []string) (n [4]int, err error) {
-	want := map[string]string{OpInject: "nnss", OpPlace: "snns", OpUnmount: "nnns", OpRead: "nnns"}[op]
+	want := map[string]string{OpInject: "nnss", OpPlace: "snns", OpReplay: "snns", OpUnmount: "nnns", OpRead: "nnns"}[op]
 	if want == "" || len(args) != len(want) {
 		return n, errors.New("unknown operation or wrong arguments")
 	}

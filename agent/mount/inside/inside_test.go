@@ -17,6 +17,14 @@ func TestReserved(t *testing.T) {
 	}
 }
 
+func TestShadowed(t *testing.T) {
+	for path, want := range map[string]bool{"/tmp/x": true, "/tmp/x/y": true, "/tmpx": false, "/data/tmp/x": false, "/var/tmp/x": false} {
+		if got := Shadowed(path); got != want {
+			t.Errorf("%q: %v", path, got)
+		}
+	}
+}
+
 func TestAnswersComeThrough(t *testing.T) {
 	for _, a := range []Answer{
 		{Kind: OK, ID: 7, Path: "/data"}, {Kind: Missing, Path: "/a b\n\"\\\x00\xff", Text: "no such directory"}, {Kind: Failed, ID: -1},
@@ -51,7 +59,7 @@ func FuzzParseAnswer(f *testing.F) {
 
 func TestArgumentsAreChecked(t *testing.T) {
 	for _, args := range [][]string{
-		nil, {"x"}, {OpPlace}, {OpPlace, "s", "1", "2"}, {OpPlace, "s", "x", "2", "/a"}, {OpPlace, "s", "-1", "2", "/a"},
+		nil, {"x"}, {OpPlace}, {OpPlace, "s", "1", "2"}, {OpPlace, "s", "x", "2", "/a"}, {OpPlace, "s", "-1", "2", "/a"}, {OpReplay, "s", "1", "2"},
 		{OpInject, "0", "0", ""}, {OpInject, "4294967296", "0", "", TreeDir}, {OpRead, "0", "0", "/a"}, {OpRead, "0", "0", "x", "/a"}, {OpUnmount, "1", "2", "/a"}, {OpUnmount, "1", "2", "x", "/a"},
 	} {
 		if a := Run(args); a.Kind != Failed {

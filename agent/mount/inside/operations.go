@@ -7,9 +7,13 @@ import (
 )
 
 // place moves the mount that the agent staged in the tree to the target. The
-// target comes first, so that a lookup that hangs holds no device.
-func (c *container) place(staging string, major, minor uint32, target string) (Answer, error) {
+// target comes first, so that a lookup that hangs holds no device. What is made
+// again at each start is refused where it would vanish.
+func (c *container) place(staging string, major, minor uint32, target string, again bool) (Answer, error) {
 	to, answer, err := c.target(target, major, minor)
+	if err == nil && again && Shadowed(answer.Path) {
+		return Answer{}, fail(Forbidden, answer.Path, "it leads below /tmp, which is mounted over by systemd at boot")
+	}
 	if err != nil || answer.Kind == Already {
 		return answer, err
 	}

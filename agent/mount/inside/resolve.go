@@ -22,6 +22,11 @@ func Reserved(path string) bool {
 	return false
 }
 
+// Shadowed says whether systemd, as the container's init, mounts over a path
+// that is not reserved. The text of a line of an fstab is refused for the same
+// by package hooks, which knows no links.
+func Shadowed(path string) bool { return strings.HasPrefix(path, "/tmp/") }
+
 // File systems of the kernel, by their f_type (linux/magic.h and the sources of
 // those that are not there). Below them nothing is mounted, wherever they are.
 var kernelTypes = map[uint32]bool{
