@@ -91,7 +91,7 @@ type Agent struct {
 	mailer  Mailer
 	growers *growers
 	volumes *volumeGrowers
-	finder  mount.Finder
+	finder  holderFinder
 	placing shared[*whereabouts]
 
 	mu        sync.Mutex
@@ -139,7 +139,7 @@ func New(o Options, p Parts) (*Agent, error) {
 		past:   &past{path: o.History, history: old, verdicts: map[catalog.ID]verdict{}, run: rand.Text()},
 		points: hostPoints(o.SelfPID), opts: o, log: o.Log, mounts: p.Mounts, devices: p.Devices, containers: p.Containers, loops: p.Loops,
 		bus: p.Bus, herald: newHerald(), sources: p.Sources, hears: len(p.Sources) > 0, release: p.Release, ears: ears{coalescer: event.NewCoalescer(event.DefaultTiming()), late: lateEvent},
-		guests: newGuests(), pids: pids, endpoints: endpoints(), feed: newFeed(), reread: make(chan struct{}, 1), stopping: make(chan struct{}), pidNS: ns, started: o.Now(), reserved: map[string]bool{},
+		finder: &mount.Finder{}, guests: newGuests(), pids: pids, endpoints: endpoints(), feed: newFeed(), reread: make(chan struct{}, 1), stopping: make(chan struct{}), pidNS: ns, started: o.Now(), reserved: map[string]bool{},
 	}
 	a.store = newStore(p.LVM, o.Log, o.Now, &a.gate)
 	a.store.begin = a.listening

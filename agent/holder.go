@@ -14,6 +14,11 @@ import (
 	"lls/lvm"
 )
 
+// holderFinder finds who holds a device; *mount.Finder is the real one.
+type holderFinder interface {
+	Holders(ctx context.Context, major, minor uint32) ([]mount.Holder, error)
+}
+
 // holdersDeadline bounds the look through all processes of the host.
 const holdersDeadline = 3 * time.Second
 
