@@ -107,12 +107,13 @@ type fakeDevices struct {
 	usage   func(path string) (filesystem.Space, error) // instead of space
 	sync    func(ctx context.Context, path string) error
 	fill    *PoolFill
-	looks   int64        // at a pool, without fill
-	held    bool         // a snapshot of the metadata is
-	number  func() error // what Number gives, where that is an error
-	check   func() error // instead of finding no mistake
-	read    []string     // devices whose superblocks were read
-	claimed []bool       // what Claimed says, one after the other; false in the end
+	looks   int64             // at a pool, without fill
+	held    bool              // a snapshot of the metadata is
+	number  func() error      // what Number gives, where that is an error
+	check   func() error      // instead of finding no mistake
+	read    []string          // devices whose superblocks were read
+	claimed []bool            // what Claimed says, one after the other; false in the end
+	cut     map[lvm.Name]bool // cut off
 }
 
 func (f *fakeDevices) Number(_ lvm.VG, name lvm.Name) (uint32, uint32, error) {
@@ -204,7 +205,23 @@ func (f *fakeDevices) Fill(context.Context, lvm.VG, lvm.Name) (PoolFill, error) 
 	f.looks++
 	return PoolFill{DataBlocks: f.looks, Held: f.held}, nil // never as at the look before: LVM has to be asked
 }
-func (f *fakeDevices) CutOff(context.Context, lvm.VG, lvm.Name) error { return nil }
+func (f *fakeDevices) CutOff(_ context.Context, _ lvm.VG, name lvm.Name) error {
+	f.setCutOff(name, true)
+	return nil
+}
+func (f *fakeDevices) IsCutOff(_ lvm.VG, name lvm.Name) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.cut[name], nil
+}
+func (f *fakeDevices) setCutOff(name lvm.Name, cut bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cut == nil {
+		f.cut = map[lvm.Name]bool{}
+	}
+	f.cut[name] = cut
+}
 
 type noKeeper struct{}
 

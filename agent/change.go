@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"lls/agent/api"
@@ -51,11 +52,37 @@ func (c *call) enlarge(ctx context.Context, r *catalog.Record, size lvm.Size, re
 		did = true
 		return c.extend(ctx, w, v, r, size, relative)
 	})
-	if err != nil || !did {
-		return false, err
+	if err != nil {
+		return false, c.heldBy(ctx, r, err)
+	}
+	if !did {
+		return false, nil
 	}
 	c.progress("growing the file system")
-	return true, c.agent.finishGrowth(ctx, r.ID)
+	err = c.agent.finishGrowth(ctx, r.ID)
+	if errors.Is(err, lvm.ErrOpen) {
+		err = c.halfGrown(ctx, r, err)
+	}
+	return true, err
+}
+
+// halfGrown is the error of a volume that has grown and whose file system has not, since somebody has it open raw.
+func (c *call) halfGrown(ctx context.Context, r *catalog.Record, err error) error {
+	v, readErr := c.agent.store.current(ctx, workAge)
+	if readErr != nil {
+		return errors.Join(readErr, err)
+	}
+	if now := v.Catalog.ByID(r.ID); now != nil {
+		r = now
+	}
+	name, size := v.Catalog.Shown(c.asker, r), r.LV.Size.String()
+	if read, err := lvm.ParseSize(size); err != nil || read != r.LV.Size {
+		size = strconv.FormatInt(int64(r.LV.Size), 10) + "B" // what is typed is not to be less than it has
+	}
+	e := api.Errorf(api.Busy, "cannot resize %s: it has grown to %s, but its file system has not: it is in use", name, r.LV.Size).Because(err).
+		WithHint("end what uses it, then have its file system grow: lls resize %s %s", name, size)
+	e.Holders = c.holders(ctx, r.LV, true)
+	return e
 }
 
 // extend grows the volume itself, after marking that its file system is to follow: a start after a crash in between finishes it.
@@ -87,6 +114,10 @@ func (c *call) extend(ctx context.Context, w lvm.Writer, v *View, r *catalog.Rec
 	if refused := c.overPool(ctx, v, "resize", name, pool, policy.Ask{Size: int64(size - r.LV.Size)}); refused != nil {
 		return nil, refused
 	}
+	made, err := c.whole(ctx, w, v, r, "cannot resize "+name+": it")
+	if err != nil {
+		return made, err
+	}
 	growing := *r
 	growing.Growing = true
 	if add, del := r.Changes(&growing); len(add) > 0 {
@@ -99,7 +130,7 @@ func (c *call) extend(ctx context.Context, w lvm.Writer, v *View, r *catalog.Rec
 			return nil, err
 		}
 	}
-	return changed(r.LV.Name, func(v *lvm.Volume) { v.Tags, v.Size = growing.Tags(), size }), nil
+	return both(made, changed(r.LV.Name, func(v *lvm.Volume) { v.Tags, v.Size = growing.Tags(), size })), nil
 }
 
 // finishGrowth lets the file system of a volume fill it, and takes the mark away.

@@ -109,7 +109,27 @@ func (d HostDevices) CutOff(ctx context.Context, vg lvm.VG, name lvm.Name) error
 	if _, err := d.Run.Run(ctx, run.Cmd{Name: "dmsetup", Args: []string{"wipe_table", "--", lvm.DMName(vg, name)}}); err != nil {
 		return err
 	}
-	return unix.IoctlSetInt(int(f.Fd()), unix.BLKFLSBUF, 0)
+	if err := unix.IoctlSetInt(int(f.Fd()), unix.BLKFLSBUF, 0); err != nil {
+		return &os.PathError{Op: "flush", Path: f.Name(), Err: err}
+	}
+	if cut, err := d.IsCutOff(vg, name); err != nil || !cut {
+		return errors.Join(err, fmt.Errorf("cannot cut off %s: it has its table again", f.Name()))
+	}
+	return nil
+}
+
+// IsCutOff looks at what the device lies on: a thin volume's on that of its pool, one that was cut off on none
+// (Documentation/ABI/testing/sysfs-block of the kernel: slaves). A device that is not there was not.
+func (d HostDevices) IsCutOff(vg lvm.VG, name lvm.Name) (bool, error) {
+	major, minor, err := d.Number(vg, name)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	below, err := os.ReadDir(fmt.Sprintf("/sys/dev/block/%d:%d/slaves", major, minor))
+	return err == nil && len(below) == 0, err
 }
 
 // Usage asks the mounted file system itself.

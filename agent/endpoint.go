@@ -175,6 +175,8 @@ func (c *call) explain(err error) *api.Error {
 		if c.asker.Admin {
 			e = api.Errorf(api.Busy, "%v", depend).WithHint("remove those first: lvremove VG/LV")
 		}
+	case errors.Is(err, lvm.ErrOpen):
+		e = api.Errorf(api.Busy, "cannot %s: it is in use", c.doing)
 	case errors.Is(err, mount.ErrGone):
 		e = api.Errorf(api.Busy, "cannot %s: the container has ended", c.doing)
 	case errors.Is(err, lvm.ErrNotFound):

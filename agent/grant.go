@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -78,15 +79,17 @@ type rawAccess struct {
 
 	mu      sync.Mutex
 	grants  map[grant]*os.File
-	lost    map[grant]bool     // of an earlier agent: the rule may be in force, and nobody holds the device
-	blocked map[catalog.ID]int // nobody may open these raw
-	ending  bool               // nobody may open any
+	lost    map[grant]bool           // of an earlier agent: the rule may be in force, and nobody holds the device
+	blocked map[catalog.ID]int       // nobody may open these raw
+	ending  bool                     // nobody may open any
+	tried   map[catalog.ID]time.Time // when a device was last tried to be made anew that was cut off
 }
 
 // newRaw takes over what an earlier agent granted. What is not wanted any more is taken back when its container is looked at.
 func newRaw(k Keeper) (*rawAccess, error) {
 	r := &rawAccess{
 		keeper: k, checks: make(chan struct{}, maxChecks), grants: map[grant]*os.File{}, lost: map[grant]bool{}, blocked: map[catalog.ID]int{},
+		tried: map[catalog.ID]time.Time{},
 	}
 	kept, err := k.Kept()
 	errs := []error{err}

@@ -276,7 +276,7 @@ func (c *call) snapshot(ctx context.Context, in api.SnapshotRequest) (api.Volume
 		return c.addSnapshot(ctx, w, v, src.ID, p, in.Mount != "")
 	})
 	if err != nil {
-		return api.Volume{}, err
+		return api.Volume{}, c.heldBy(ctx, src, err)
 	}
 	c.what = p.Owner.String() + "/" + string(p.LV.Name)
 	return c.made(context.WithoutCancel(ctx), p.ID, in.Mount, in.ReadOnly)
@@ -323,21 +323,25 @@ func (c *call) addSnapshot(ctx context.Context, w lvm.Writer, v *View, source ca
 	if err := c.writeOut(ctx, p, src, writeOutEnough); err != nil { // what came while others had the writer
 		return nil, err
 	}
-	err := w.Snapshot(ctx, lvm.Snapshot{Origin: src.LV.Name, Name: p.LV.Name, Tags: p.Tags(), ReadOnly: readOnly, Activate: activate})
+	made, err := c.whole(ctx, w, v, src, fmt.Sprintf("cannot %s %s: its origin", p.verb, p.Name))
+	if err != nil {
+		return made, err
+	}
+	err = w.Snapshot(ctx, lvm.Snapshot{Origin: src.LV.Name, Name: p.LV.Name, Tags: p.Tags(), ReadOnly: readOnly, Activate: activate})
 	if err != nil {
 		c.agent.unmake(ctx, w, p)
 		if errors.Is(err, lvm.ErrFrozen) {
 			err = api.Errorf(api.Busy, "cannot %s %s: the file system of its origin is frozen", p.verb, p.Name).Because(err).
 				WithHint("have it thawed: fsfreeze -u, then try again")
 		}
-		return nil, err
+		return made, err
 	}
 	p.LV.Tags, p.LV.Size, p.LV.Origin, p.LV.OriginUUID = p.Tags(), src.LV.Size, src.LV.Name, src.LV.UUID
 	p.LV.ReadOnly, p.LV.Active = readOnly, activate
 	if activate {
 		p.LV.Major, p.LV.Minor, err = c.agent.devices.Number(p.LV.VG, p.LV.Name)
 	}
-	return appended(p.LV), err
+	return both(made, appended(p.LV)), err
 }
 
 // unmake takes away what LVM made before it failed. It is born live, and nobody was told of it. That it is ours is seen by all of its
@@ -450,6 +454,13 @@ func (a *Agent) discard(ctx context.Context, r *catalog.Record, still func(now *
 		now, err := v.same(r)
 		if err == nil && !still(now) {
 			err = fmt.Errorf("cannot remove %s, which has changed: %w", r.LV.Name, lvm.ErrNotFound)
+		}
+		if err != nil {
+			return nil, err
+		}
+		cut, err := a.isCutOff(now.LV)
+		if err == nil && cut { // LVM fails to remove what lies on no pool, but not to deactivate it
+			err = w.Deactivate(ctx, r.LV.Name)
 		}
 		if err != nil {
 			return nil, err

@@ -140,10 +140,14 @@ func (a *Agent) showNodes(ctx context.Context, g *guest, v *View) (err error) {
 	if now := a.store.latest(); now != nil {
 		v = now
 	}
-	granted, unmarked, withheld := a.wantedGrants(v, g)
-	if len(unmarked) > 0 {
-		a.work.Go(func() { a.mark(context.WithoutCancel(ctx), unmarked) }) // the view changes, and they are granted
+	wanted := a.wantedGrants(v, g)
+	if len(wanted.unmarked) > 0 {
+		a.work.Go(func() { a.mark(context.WithoutCancel(ctx), wanted.unmarked) }) // the view changes, and they are granted
 	}
+	if len(wanted.cutOff) > 0 {
+		a.work.Go(func() { a.restore(context.WithoutCancel(ctx), wanted.cutOff) })
+	}
+	granted, withheld := wanted.grants, wanted.withheld
 	err = a.hold(v, granted)
 	want := wantedNodes(v, g, granted)
 	if g.settled && slices.Equal(want, g.shown) && maps.Equal(granted, g.granted) {

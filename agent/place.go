@@ -53,6 +53,8 @@ type Devices interface {
 	Fill(ctx context.Context, vg lvm.VG, pool lvm.Name) (PoolFill, error)
 	// CutOff has all that have the device open get errors from now on.
 	CutOff(ctx context.Context, vg lvm.VG, name lvm.Name) error
+	// IsCutOff says whether that was done to the device that a volume has now.
+	IsCutOff(vg lvm.VG, name lvm.Name) (bool, error)
 }
 
 // placeDeadline bounds a mount or an unmount, whose device may take its time.

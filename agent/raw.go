@@ -38,12 +38,19 @@ func rawRight(cfg *policy.Config, v *View, r *catalog.Record, g *guest) string {
 	return right
 }
 
+// wanted is what a guest is to have of raw devices.
+type wanted struct {
+	grants   map[grant]bool
+	unmarked []*catalog.Record // to be marked as written to, before they are granted
+	cutOff   []*catalog.Record // whose devices are to be made anew, before they are granted
+	withheld bool              // there is something that it may have and is not granted now
+}
+
 // wantedGrants are the grants that a guest is to have. A device that it may write to and that is mounted is nobody's to open raw, as
-// a file system that changes below the kernel can take the host down; withheld says that there is one. Volumes that are to be marked as
-// written to before that are in unmarked.
-func (a *Agent) wantedGrants(v *View, g *guest) (want map[grant]bool, unmarked []*catalog.Record, withheld bool) {
+// a file system that changes below the kernel can take the host down. One that was cut off only gives errors.
+func (a *Agent) wantedGrants(v *View, g *guest) wanted {
 	cfg := a.config()
-	want = map[grant]bool{}
+	want := wanted{grants: map[grant]bool{}}
 	for _, r := range v.Catalog.Records {
 		if !r.LV.Active || r.LV.Major == 0 {
 			continue
@@ -52,21 +59,27 @@ func (a *Agent) wantedGrants(v *View, g *guest) (want map[grant]bool, unmarked [
 		if right == policy.RawNone {
 			continue
 		}
+		cut, err := a.isCutOff(r.LV)
+		if err != nil {
+			a.log.Warn("cannot tell whether a volume was cut off, so nobody may open it raw", "volume", r.LV.Name, "error", err)
+		}
 		now := grant{g.Key(), r.ID, device{r.LV.Major, r.LV.Minor}, right == policy.RawWrite}
 		switch {
-		case a.raw.isBlocked(r.ID):
-			withheld = true
+		case err != nil || a.raw.isBlocked(r.ID):
+			want.withheld = true
+		case cut:
+			want.withheld, want.cutOff = true, append(want.cutOff, r)
 		case !now.write || a.raw.has(now):
-			want[now] = true
+			want.grants[now] = true
 		case a.devices.Claimed(a.store.lvm.Device(r.LV.VG, r.LV.Name)):
-			withheld = true
+			want.withheld = true
 		case !r.Raw:
-			unmarked = append(unmarked, r)
+			want.unmarked = append(want.unmarked, r)
 		default:
-			want[now] = true
+			want.grants[now] = true
 		}
 	}
-	return want, unmarked, withheld
+	return want
 }
 
 func (r *rawAccess) has(g grant) bool {
@@ -86,9 +99,9 @@ func (a *Agent) hold(v *View, want map[grant]bool) (err error) {
 		if openErr == nil {
 			if openErr = a.raw.add(g, f); openErr != nil {
 				openErr = errors.Join(openErr, f.Close())
-			} else if g.write && a.devices.Claimed(a.store.lvm.Device(r.LV.VG, r.LV.Name)) {
-				// It was mounted between wantedGrants and add. Who mounts it from now on finds the grant, and takes it back.
-				openErr = errors.Join(errBlocked, a.raw.forget(g))
+			} else if cut, err := a.isCutOff(r.LV); err != nil || cut || g.write && a.devices.Claimed(a.store.lvm.Device(r.LV.VG, r.LV.Name)) {
+				// It was mounted, or cut off, between wantedGrants and add. Who does so from now on finds the grant, and takes it back.
+				openErr = errors.Join(errBlocked, err, a.raw.forget(g))
 			}
 		}
 		if openErr != nil {
@@ -228,15 +241,11 @@ func (a *Agent) mounted(ctx context.Context, v lvm.Volume) bool {
 func (a *Agent) renew(ctx context.Context, r *catalog.Record) (*catalog.Record, error) {
 	now := *r
 	err := a.store.write(ctx, r.LV.VG, func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
-		if err := w.Deactivate(ctx, r.LV.Name); err != nil {
-			return nil, err
+		made, err := a.anew(ctx, w, r.LV)
+		if err == nil {
+			now.LV = made([]lvm.Volume{r.LV})[0]
 		}
-		if err := w.Activate(ctx, r.LV.Name); err != nil {
-			return nil, err
-		}
-		major, minor, err := a.devices.Number(r.LV.VG, r.LV.Name)
-		now.LV.Active, now.LV.Major, now.LV.Minor = true, major, minor
-		return changed(r.LV.Name, func(v *lvm.Volume) { v.Active, v.Major, v.Minor = true, major, minor }), err
+		return made, err
 	})
 	return &now, err
 }

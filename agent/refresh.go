@@ -174,7 +174,7 @@ func (c *call) successor(ctx context.Context, old, src *catalog.Record, activate
 	err := c.agent.store.write(ctx, src.LV.VG, func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
 		return c.addSnapshot(ctx, w, v, src.ID, p, activate)
 	})
-	return &p.Record, err
+	return &p.Record, c.heldBy(ctx, src, err)
 }
 
 // inherit gives a volume what its owner said of the one it replaces.

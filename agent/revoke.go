@@ -32,12 +32,8 @@ func (c *call) revoke(ctx context.Context, in api.RevokeRequest) (api.Volume, er
 		return api.Volume{}, err
 	}
 	entitled := c.agent.entitled(v, r)
-	if in.Force && len(entitled) > 0 {
-		return api.Volume{}, api.Errorf(api.Denied, "cannot revoke %s by force: containers may have it open", in.Name).
-			WithHint("take their right away first: lls-agent set %s --access none, or raw in lls.toml", in.Name)
-	}
 	if in.Force {
-		defer c.agent.raw.block(r.ID)() // nor is it mounted meanwhile
+		defer c.reserveRaw(ctx, r.ID)() // nobody opens it meanwhile, nor mounts it
 	}
 	if err := c.agent.settle(ctx, r.ID); errors.Is(err, errGranted) {
 		return api.Volume{}, api.Errorf(api.Busy, "cannot revoke %s: a container's device rules could not be changed", in.Name).Because(err).
@@ -46,27 +42,39 @@ func (c *call) revoke(ctx context.Context, in api.RevokeRequest) (api.Volume, er
 		return api.Volume{}, err
 	}
 	out := c.show(v, r, placesOf(c.agent.places(), r.LV))
+	var may []*guest
 	out.Holders = c.holdersOf(ctx, r.LV, func(h mount.Holder, g *guest) bool {
-		return h.Kind == mount.HeldDevice && (g == nil || !slices.Contains(entitled, g))
+		if h.Kind == mount.HeldDevice && slices.Contains(entitled, g) {
+			may = append(may, g)
+			return false
+		}
+		return h.Kind == mount.HeldDevice
 	})
 	if !in.Force || len(out.Holders) == 0 {
 		return out, nil
 	}
-	return out, c.cutOff(ctx, in.Name, r)
+	if len(may) > 0 {
+		return api.Volume{}, entitledHolds(in.Name, r, may[0])
+	}
+	if len(c.holdersOf(ctx, r.LV, func(h mount.Holder, _ *guest) bool { return h.Kind == mount.HeldMount })) > 0 {
+		return api.Volume{}, c.busy(ctx, "revoke", in.Name, r.LV, true)
+	}
+	err = c.agent.cutOff(context.WithoutCancel(ctx), r)
+	if errors.Is(err, lvm.ErrOpen) {
+		err = c.busy(ctx, "revoke", in.Name, r.LV, true).Because(err)
+	}
+	return out, err
 }
 
-// cutOff has all that have a device open get errors, unless it is mounted. The caller has blocked it.
-func (c *call) cutOff(ctx context.Context, name string, r *catalog.Record) error {
-	mounted := c.holdersOf(ctx, r.LV, func(h mount.Holder, _ *guest) bool { return h.Kind == mount.HeldMount })
-	if len(mounted) > 0 || c.agent.raw.others(r.ID) {
-		return c.busy(ctx, "revoke", name, r.LV, true)
+// entitledHolds is the refusal to cut off those who may not have a device open together with one who may: errors are for all of them.
+func entitledHolds(name string, r *catalog.Record, g *guest) *api.Error {
+	kind := "privileged"
+	if g.box.Mapped {
+		kind = "unprivileged"
 	}
-	ctx = context.WithoutCancel(ctx)
-	c.agent.mark(ctx, []*catalog.Record{r}) // so that its device is made anew before it is mounted
-	return c.agent.store.write(ctx, r.LV.VG, func(ctx context.Context, _ lvm.Writer, now *View) (edit, error) {
-		if _, err := now.same(r); err != nil {
-			return nil, err
-		}
-		return nil, c.agent.devices.CutOff(ctx, r.LV.VG, r.LV.Name)
-	})
+	e := api.Errorf(api.Denied, "cannot revoke %s by force: container %s has it open too, and may", name, g.Owner.Name)
+	if g.Owner == r.Owner { // access is for others
+		return e.WithHint("end that there, or give %s raw.%s = \"none\" by a rule in lls.toml", g.Owner.Name, kind)
+	}
+	return e.WithHint("end that there, or take its right away: lls-agent set %s --access none", name)
 }

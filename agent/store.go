@@ -355,8 +355,11 @@ func changed(name lvm.Name, change func(v *lvm.Volume)) edit {
 	}
 }
 
-// both is one edit after another.
+// both is one edit after another. nil is none.
 func both(first, second edit) edit {
+	if first == nil {
+		return second
+	}
 	return func(all []lvm.Volume) []lvm.Volume { return second(first(all)) }
 }
 
