@@ -115,7 +115,7 @@ func signals() []signalDoc {
 		{VolumeExpiring, "A volume is not used, and goes to the trash some time after."},
 		{VolumeFull, "A volume that is to grow by itself is nearly full, and cannot: detail why."},
 		{VolumeResized, "A volume grew."},
-		{VolumeChanged, "Its visibility, access, owner, name, lease or limit changed."},
+		{VolumeChanged, "Its visibility, access, owner, name, lease or limit changed, or it got or lost its device: then the detail Active says which."},
 		{Mounted, "A volume was mounted: details container and path."},
 		{Unmounted, "A volume was unmounted: details container and path."},
 		{PoolWarned, "A pool needs the sysadmin: detail why."},
