@@ -34,6 +34,19 @@ func (a *Agent) anew(ctx context.Context, w lvm.Writer, v lvm.Volume) (edit, err
 	return changed(v.Name, func(v *lvm.Volume) { v.Active, v.Open, v.Major, v.Minor = true, false, major, minor }), err
 }
 
+// anewAtOnce is anew, but does not wait until who has it open may be done, as LVM does, for 5 s: it holds the writer, and a container's root
+// may have it done as often as he likes.
+func (a *Agent) anewAtOnce(ctx context.Context, w lvm.Writer, v lvm.Volume) (edit, error) {
+	g, err := w.Report(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if now, ok := g.Volume(v.Name); ok && now.Open {
+		return nil, fmt.Errorf("cannot make %s anew: %w", v.Name, lvm.ErrOpen)
+	}
+	return a.anew(ctx, w, v)
+}
+
 // isCutOff asks the kernel whether a volume was cut off.
 func (a *Agent) isCutOff(v lvm.Volume) (bool, error) {
 	if !v.Active {
@@ -49,7 +62,7 @@ func (c *call) whole(ctx context.Context, w lvm.Writer, v *View, r *catalog.Reco
 	if err != nil || !cut {
 		return nil, err
 	}
-	made, err := c.agent.anew(ctx, w, r.LV)
+	made, err := c.agent.anewAtOnce(ctx, w, r.LV)
 	if errors.Is(err, lvm.ErrOpen) {
 		return nil, api.Errorf(api.Busy, "%s was cut off by force, and is open still", refused).Because(errors.Join(errCutOff, err)).
 			WithHint("end what has it open, or stop that container, then try again; who it is: lls info %s", v.Catalog.Shown(c.asker, r))
@@ -140,7 +153,7 @@ func (a *Agent) restoreOne(ctx context.Context, r *catalog.Record) (done bool, e
 		if err != nil || !cut {
 			return nil, err
 		}
-		made, err := a.anew(ctx, w, now.LV)
+		made, err := a.anewAtOnce(ctx, w, now.LV)
 		if errors.Is(err, lvm.ErrOpen) {
 			return changed(r.LV.Name, func(v *lvm.Volume) { v.Open = true }), nil // the next look shows when it is not
 		}

@@ -165,18 +165,18 @@ func TestWhatWasCutOffIsGrantedWhenItIsMadeAnew(t *testing.T) {
 	if len(w.grants) != 0 || !w.withheld || len(w.cutOff) != 1 {
 		t.Fatalf("while it is open: %+v", w)
 	}
-	before := b.lvm.Calls("Deactivate")
+	before, reports := b.lvm.Calls("Deactivate"), b.lvm.Calls("Report")
 	b.agent.restore(t.Context(), w.cutOff)
-	if n := b.lvm.Calls("Deactivate") - before; n != 0 {
-		t.Errorf("LVM was asked %d times to take away what is open", n)
+	if n := b.lvm.Calls("Report") - reports; n != 0 {
+		t.Errorf("LVM was asked %d times of what is known to be open", n)
 	}
 	stale := w.cutOff[0]
 	stale.LV.Open = false // it was opened since LVM was asked
 	for range 2 {         // the second time is too soon
 		b.agent.restore(t.Context(), []*catalog.Record{stale})
 	}
-	if n := b.lvm.Calls("Deactivate") - before; n != 1 {
-		t.Errorf("LVM was asked %d times", n)
+	if n := b.lvm.Calls("Deactivate") - before; n != 0 || b.lvm.Calls("Report")-reports != 1 {
+		t.Errorf("LVM was asked %d times to take away what is open, and looked %d times", n, b.lvm.Calls("Report")-reports)
 	}
 	b.isCut(d.ID, true)
 	w = wants(false)

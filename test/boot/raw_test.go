@@ -302,3 +302,98 @@ func TestRawAccessOfOthers(t *testing.T) {
 		}
 	})
 }
+
+// still waits until a container's reader, which says in /run/state what became of each read, has said this from now on.
+func still(t *testing.T, c *kit.Container, what, when string) {
+	t.Helper()
+	c.Must(t, "rm", "-f", "/run/state")
+	var said string
+	kit.Eventually(t, "the reader says something, "+when, func() bool {
+		said = strings.TrimSpace(c.Exec(t, "cat", "/run/state").Stdout)
+		return said != ""
+	})
+	if said != what {
+		t.Fatalf("%s, its reads are %s, want %s", when, said, what)
+	}
+}
+
+// TestRawAccessCutOff cuts a container off from a device that it has open, and has everybody do what LVM suspends a volume for: only when
+// nobody has it open any more is it a device again, for those who may.
+func TestRawAccessCutOff(t *testing.T) {
+	kinds(t, func(t *testing.T, c *kit.Container) {
+		raw(t, "rw")
+		other.Do(t, "create", "taken", "--size", "64M", "--visible")
+		t.Cleanup(func() { other.LLS(t, "delete", "taken"); other.LLS(t, "purge", "taken", "--yes") })
+		other.Do(t, "set", "taken", "--access", "rw")
+		const node, mine, full = "/dev/mf/other/taken", "/dev/mf/taken", "other/taken"
+		may(t, c, node, "rw")
+		reader := c.Holder(t, "exec 3<>"+node+"; while sleep 0.2; do if dd bs=4096 count=1 iflag=direct <&3 >/dev/null 2>&1; then echo good; else echo bad; fi >/run/state; done")
+		still(t, c, "good", "at first")
+		other.Do(t, "set", "taken", "--access", "none")
+		may(t, c, node, "")
+		still(t, c, "good", "without a right")
+
+		owner := other.Background(t, "sleep", "exec sleep 300 3<>"+mine)
+		kit.Agent(t, "revoke", full, "--force").WantError(t, 12, "container other has it open too", `= "none"`)
+		still(t, c, "good", "while its owner has it open")
+		other.Must(t, "kill", "-9", owner)
+		may(t, other, mine, "rw")
+		kit.Agent(t, "revoke", full, "--force").Want(t, 0) // though its owner may open it raw
+		still(t, c, "bad", "cut off")
+
+		cutOff := func(when string) {
+			t.Helper()
+			c.LLS(t, "snapshot", full, "copy").WantError(t, 11, "cut off", "lls info other/taken")
+			still(t, c, "bad", when+", after a snapshot")
+			other.LLS(t, "snapshot", "taken", "copy").WantError(t, 11, "cut off", "held by another container")
+			still(t, c, "bad", when+", after one by its owner")
+			other.LLS(t, "resize", "taken", "+4M").WantError(t, 11, "cut off")
+			still(t, c, "bad", when+", after a resize")
+			other.LLS(t, "mount", "taken", "/mnt").WantError(t, 11, "in use")
+			kit.Agent(t, "snapshot", full, "copy").WantError(t, 11, "cut off")
+			still(t, c, "bad", when+", after a mount and one by the sysadmin")
+		}
+		cutOff("at once")
+		kit.KillAgent(t)
+		cutOff("after a crash of the agent")
+		other.Do(t, "set", "taken", "--access", "rw") // it may again, but not yet
+		for _, path := range []string{node, mine} {
+			if at := map[string]*kit.Container{node: c, mine: other}[path]; reads(t, at, path) || writes(t, at, path) {
+				t.Errorf("%s of %s can be opened while it is cut off", path, at.Name)
+			}
+		}
+		still(t, c, "bad", "with a right to open it anew")
+		if r := kit.Agent(t, "revoke", full).Want(t, 0); strings.Contains(r.Stdout, "held by") {
+			t.Errorf("a right was given again: %s", r)
+		}
+
+		c.Must(t, "kill", "-9", reader)
+		may(t, c, node, "rw")
+		may(t, other, mine, "rw")
+		c.Do(t, "snapshot", full, "copy")
+		c.Purge(t, "copy")
+	})
+}
+
+// TestRawAccessAndGrowth grows a volume that its container has open raw: what cannot be done then is said, and done later.
+func TestRawAccessAndGrowth(t *testing.T) {
+	kinds(t, func(t *testing.T, c *kit.Container) {
+		raw(t, "rw")
+		own(t, c, "grows")
+		t.Cleanup(func() { c.LLS(t, "umount", "grows"); c.LLS(t, "delete", "grows"); c.LLS(t, "purge", "grows", "--yes") })
+		may(t, c, "/dev/mf/grows", "rw")
+		pid := c.Background(t, "sleep", "exec sleep 300 3<>/dev/mf/grows")
+		c.LLS(t, "resize", "grows", "+64M").WantError(t, 11, "has grown to 128M", "held by", "lls resize grows 128M")
+		c.Must(t, "kill", "-9", pid)
+		c.Do(t, "resize", "grows", "128M")
+		if tags := kit.FindLV(t, c.Name, "grows").TagList; strings.Contains(tags, "lls.g,") {
+			t.Errorf("its file system is still to grow: %s", tags)
+		}
+		c.Do(t, "mount", "grows", "/mnt")
+		size := strings.Fields(c.Sh(t, "df -P -k /mnt | tail -n 1"))
+		if kib, err := strconv.Atoi(size[1]); err != nil || kib < 100<<10 {
+			t.Errorf("its file system is %v", size)
+		}
+		c.Do(t, "umount", "grows")
+	})
+}
