@@ -242,7 +242,7 @@ func TestNoDeviceCanBeOpened(t *testing.T) {
 }
 
 // burst is how many volumes come and go in TestABurst; of every tenth, the volume stays.
-var burst = flag.Int("burst", 60, "volumes that come and go in TestABurst, 600 at most")
+var burst = flag.Int("burst", 200, "volumes that come and go in TestABurst, 600 at most")
 
 // TestABurst makes and removes volumes as fast as LVM goes.
 func TestABurst(t *testing.T) {
