@@ -336,7 +336,7 @@ func newBench(t *testing.T) *bench {
 	c1 := container.Container{Dir: "/var/lib/lxc", Base: "c1", Owner: catalog.Owner{Name: "c1", Token: "t1"}}
 	c2 := container.Container{Dir: "/var/lib/lxc", Base: "c2", Owner: catalog.Owner{Name: "c2", Token: "t2"}}
 	b.agent, err = New(Options{Config: b.config, Trees: "/nonexistent", Version: "test", History: dir + "/history.json", SelfPID: os.Getpid(), Log: slog.New(slog.DiscardHandler), Now: time.Now},
-		Parts{LVM: b.lvm, Mounts: b.mounts, Devices: b.dev, Containers: fakeContainers{all: []container.Container{c1, c2}}, Loops: noLoops{}, Bus: &b.bus, Mailer: &b.mail, Keeper: noKeeper{}, Meter: b.meter, Trimmer: b.trims})
+		b.parts(fakeContainers{all: []container.Container{c1, c2}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,6 +347,11 @@ func newBench(t *testing.T) *bench {
 	b.guest1 = &guest{Container: c1, box: &mount.Box{PID: os.Getpid(), RootUID: uint32(os.Getuid()), Mapped: true}}
 	b.admin, b.c1 = b.socket(dir+"/a", nil), b.socket(dir+"/c", b.guest1)
 	return b
+}
+
+// parts are what an agent of the bench works with.
+func (b *bench) parts(containers Containers) Parts {
+	return Parts{LVM: b.lvm, Mounts: b.mounts, Devices: b.dev, Containers: containers, Loops: noLoops{}, Bus: &b.bus, Mailer: &b.mail, Keeper: noKeeper{}, Meter: b.meter, Trimmer: b.trims}
 }
 
 func (b *bench) write(config string) {

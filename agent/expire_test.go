@@ -190,7 +190,7 @@ func TestAUseAndALeaseAreKnownAtOnce(t *testing.T) {
 func (b *bench) next(t *testing.T) *Agent {
 	t.Helper()
 	old := b.agent
-	a, err := New(old.opts, Parts{LVM: b.lvm, Mounts: b.mounts, Devices: b.dev, Containers: old.containers, Loops: noLoops{}, Bus: &b.bus, Mailer: &b.mail, Keeper: noKeeper{}, Meter: b.meter, Trimmer: b.trims})
+	a, err := New(old.opts, b.parts(old.containers))
 	if err != nil {
 		t.Fatal(err)
 	}

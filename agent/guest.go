@@ -310,11 +310,11 @@ func (a *Agent) adopt(ctx context.Context) {
 	}
 	wg.Wait()
 	if err == nil {
-		gone := func(key string) bool {
-			return a.guests.get(key) == nil && !slices.ContainsFunc(all, func(c container.Container) bool { return c.Key() == key })
+		unlisted := func(key string) bool {
+			return !slices.ContainsFunc(all, func(c container.Container) bool { return c.Key() == key })
 		}
-		a.letGo(gone)
-		a.guests.forget(gone)
+		a.letGo(func(key string) bool { return a.guests.get(key) == nil && unlisted(key) })
+		a.guests.forget(unlisted)
 	}
 }
 

@@ -72,17 +72,11 @@ func (gs *guests) note(c container.Container, pid int, why error) {
 	gs.unserved[c.Key()] = unserved{c.Owner, pid, why}
 }
 
-// forget forgets that of containers that are gone.
-func (gs *guests) forget(gone func(key string) bool) {
-	gs.mu.Lock()
-	keys := slices.Collect(maps.Keys(gs.unserved))
-	gs.mu.Unlock()
-	keys = slices.DeleteFunc(keys, func(key string) bool { return !gone(key) })
+// forget forgets that of containers that are gone: neither served nor, as unlisted says, listed. It must not ask gs.
+func (gs *guests) forget(unlisted func(key string) bool) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
-	for _, key := range keys {
-		delete(gs.unserved, key)
-	}
+	maps.DeleteFunc(gs.unserved, func(key string, _ unserved) bool { return gs.all[key] == nil && unlisted(key) })
 }
 
 // problems are what keeps containers from being served, or from having /lls, each with its container. Who shares the mounts of the host

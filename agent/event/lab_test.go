@@ -267,7 +267,7 @@ func TestLabLogindWaitsAndLvmdbusdHints(t *testing.T) {
 	work.Go(func() { w.Run(ctx, e.add) })
 	defer func() { cancel(); work.Wait() }()
 	inhibited := func() bool { return strings.Contains(do(t, "systemd-inhibit", "--list", "--no-pager"), "LLS") }
-	within(t, "logind lists our lock", inhibited)
+	kit.Eventually(t, "logind lists our lock", inhibited)
 	time.Sleep(2 * time.Second)
 	if state := kit.Run(t, "systemctl", "is-active", "lvm2-lvmdbusd.service").Stdout; strings.TrimSpace(state) == "active" || len(e.since(0)) > 0 {
 		t.Errorf("lvmdbusd was started by listening: %s; heard %+v", state, e.since(0))
@@ -275,7 +275,7 @@ func TestLabLogindWaitsAndLvmdbusdHints(t *testing.T) {
 	do(t, "systemctl", "start", "lvm2-lvmdbusd.service")
 	defer do(t, "systemctl", "stop", "lvm2-lvmdbusd.service")
 	n := 0
-	within(t, "lvmdbusd's hint", func() bool {
+	kit.Eventually(t, "lvmdbusd's hint", func() bool {
 		n++
 		do(t, "lvcreate", "-y", "-V", "8m", "--thinpool", labPool, "-n", fmt.Sprint("b", n))
 		time.Sleep(2 * time.Second)
@@ -285,14 +285,5 @@ func TestLabLogindWaitsAndLvmdbusdHints(t *testing.T) {
 	w.Release()
 	if inhibited() {
 		t.Error("logind still lists our lock")
-	}
-}
-
-func within(t *testing.T, what string, so func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(kit.Patience); !so(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", kit.Patience, what)
-		}
 	}
 }
