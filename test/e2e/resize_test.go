@@ -59,10 +59,10 @@ func grow(t *testing.T, c *kit.Container, fs string) {
 	c.Do(t, "resize", name, "1200M") // to what it has
 	check("mounted, to its own size", 1200)
 	c.Do(t, "umount", name)
-	active := kit.FindLV(t, c.Name, name).Attr[4:]
+	active := kit.FindLV(t, c.Name, name).Active()
 	c.Do(t, "resize", name, "1600M")
-	if v := kit.FindLV(t, c.Name, name); v.Attr[4:] != active {
-		t.Errorf("its attributes were %s and are now: %+v", active, v)
+	if v := kit.FindLV(t, c.Name, name); v.Active() != active {
+		t.Errorf("active was %v, and now it is %+v", active, v)
 	}
 	c.Do(t, "mount", name, "/grow")
 	check("unmounted", 1600)

@@ -51,7 +51,7 @@ func (s State) Diff(now State) string {
 			letGo[fmt.Sprintf("%s-%s\t(%s)", dmEscape(was.VG), dmEscape(was.Name), was.Device())] = true
 			was.Attr, was.Major, was.Minor, was.Writable = is.Attr, is.Major, is.Minor, is.Writable
 		}
-		switch {
+		switch was, is := was.closed(), is.closed(); {
 		case !ok:
 			fmt.Fprintf(&b, "gone: volume %+v\n", was)
 		case is != was:
@@ -87,10 +87,28 @@ func diffLines(b *strings.Builder, what string, was, is []string) {
 
 func dmEscape(s string) string { return strings.ReplaceAll(s, "-", "--") }
 
-// WantSame fails the test when the state is not the same any more.
+// WantSame fails the test when the state is not the same any more. That nothing else is open is waited for: udev has a device open for a
+// moment, whenever it likes.
 func (s State) WantSame(t testing.TB) {
 	t.Helper()
-	if diff := s.Diff(TakeState(t)); diff != "" {
+	now := TakeState(t)
+	if diff := s.Diff(now); diff != "" {
 		t.Errorf("it left traces:\n%s", diff)
 	}
+	for uuid, was := range s.volumes {
+		if was.Open() || !now.volumes[uuid].Open() {
+			continue
+		}
+		Eventually(t, fmt.Sprintf("nobody has it open again: %+v", was), func() bool {
+			return !slices.ContainsFunc(LVs(t), func(is LV) bool { return is.UUID == uuid && is.Open() })
+		})
+	}
+}
+
+// closed is the volume as it would be if nobody had it open.
+func (v LV) closed() LV {
+	if v.Open() {
+		v.Attr = v.Attr[:5] + "-" + v.Attr[6:]
+	}
+	return v
 }
