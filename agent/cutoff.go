@@ -55,6 +55,18 @@ func (a *Agent) isCutOff(v lvm.Volume) (bool, error) {
 	return a.devices.IsCutOff(v.VG, v.Name)
 }
 
+// showsCutOff is isCutOff for people. Only what is marked as raw can be, and only that is asked for, so that a list stays cheap.
+func (a *Agent) showsCutOff(r *catalog.Record) bool {
+	if !r.Raw {
+		return false
+	}
+	cut, err := a.isCutOff(r.LV)
+	if err != nil {
+		a.log.Warn("cannot see whether a volume was cut off", "volume", r.LV.Name, "error", err)
+	}
+	return cut
+}
+
 // whole is called under the writer before any command that suspends a volume. Where it was cut off, its device is made anew; while somebody has
 // that open, the command is refused, with "REFUSED was cut off".
 func (c *call) whole(ctx context.Context, w lvm.Writer, v *View, r *catalog.Record, refused string) (edit, error) {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"net/url"
 	"os/exec"
 	"slices"
 	"strings"
@@ -115,6 +116,17 @@ func TestWhoWasCutOffStaysSoWhateverIsAskedOfTheVolume(t *testing.T) {
 	}
 	b.post(b.c1, api.PathMount, api.MountRequest{Name: "d", Path: "/x"}, api.Busy)
 	b.isCut(d.ID, true)
+	shown := func(want bool) {
+		t.Helper()
+		var one api.Volume
+		if err := b.c1.Get(t.Context(), api.PathVolume, url.Values{"name": {"d"}}, &one); err != nil {
+			t.Fatal(err)
+		}
+		if all := b.list(b.c1, false); one.CutOff != want || all[slices.IndexFunc(all, func(v api.Volume) bool { return v.Name == "d" })].CutOff != want {
+			t.Errorf("cut off should be shown as %v: %+v, %+v", want, one, all)
+		}
+	}
+	shown(true)
 	if n := calls() - before; n != 0 {
 		t.Errorf("LVM was told %d times to suspend it", n)
 	}
@@ -128,6 +140,7 @@ func TestWhoWasCutOffStaysSoWhateverIsAskedOfTheVolume(t *testing.T) {
 	if r := b.agent.store.latest().Catalog.ByID(catalog.ID(d.ID)); !r.LV.Active || r.LV.Major != 499 {
 		t.Errorf("the view has %+v", r.LV)
 	}
+	shown(false)
 	b.post(b.admin, api.PathResize, api.ResizeRequest{Name: "d", Size: "+1G"}, "")
 }
 

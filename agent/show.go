@@ -25,7 +25,9 @@ func (c *call) list(ctx context.Context) ([]api.Volume, error) {
 	shown := []api.Volume{}
 	for _, r := range v.Catalog.Records {
 		if r.Known(c.asker) && (r.State == catalog.Live || all) {
-			shown = append(shown, c.show(v, r, placesOf(places, r.LV)))
+			out := c.show(v, r, placesOf(places, r.LV))
+			out.CutOff = c.agent.showsCutOff(r)
+			shown = append(shown, out)
 		}
 	}
 	rank := func(x api.Volume) int {
@@ -129,6 +131,7 @@ func (c *call) info(ctx context.Context) (api.Volume, error) {
 		r = now
 	}
 	out := c.show(v, r, placesOf(c.agent.places(), r.LV))
+	out.CutOff = c.agent.showsCutOff(r)
 	out.Holders = c.holders(ctx, r.LV, false)
 	if c.guest != nil {
 		for _, line := range c.guest.fstab() {

@@ -99,6 +99,7 @@ type Volume struct {
 	State      string     `json:"state"`               // or "new" while it is made in several steps
 	ReadOnly   bool       `json:"read_only,omitempty"` // the logical volume itself
 	Active     bool       `json:"active,omitempty"`    // it has a device
+	CutOff     bool       `json:"cut_off,omitempty"`   // by force: its device gives errors until nobody has it open; only in PathVolumes and PathVolume
 	Created    time.Time  `json:"created"`
 	Deleted    *time.Time `json:"deleted,omitempty"`
 	Expires    *time.Time `json:"expires,omitempty"` // when it goes to the trash, or out of it, if nothing changes

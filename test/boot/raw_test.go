@@ -354,6 +354,11 @@ func TestRawAccessCutOff(t *testing.T) {
 			still(t, c, "bad", when+", after a mount and one by the sysadmin")
 		}
 		cutOff("at once")
+		for _, args := range [][]string{{"list"}, {"info", full}} {
+			if text := c.Do(t, args...); !strings.Contains(text, ",cut-off") {
+				t.Errorf("lls %s does not say that it is cut off:\n%s", args[0], text)
+			}
+		}
 		kit.KillAgent(t)
 		cutOff("after a crash of the agent")
 		other.Do(t, "set", "taken", "--access", "rw") // it may again, but not yet

@@ -85,6 +85,9 @@ func kind(v api.Volume) string {
 	if v.State != api.StateLive && v.State != "" {
 		k += "," + v.State
 	}
+	if v.CutOff {
+		k += ",cut-off"
+	}
 	return k
 }
 
