@@ -125,11 +125,10 @@ func TestContainersTellWhyARunningOneIsNotServed(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 		inits["c1"] = cmd.Process.Pid
-		for range 100 {
-			if b.agent.adopt(t.Context()); !strings.Contains(list()["c1"].LLS, "shares") {
-				break
-			}
-		}
+		within(t, "it has mounts of its own", func() bool {
+			b.agent.adopt(t.Context())
+			return !strings.Contains(list()["c1"].LLS, "shares")
+		})
 		if c := list()["c1"]; c.State != "running" || !strings.Contains(c.LLS, "/dev/null") || c.PID != cmd.Process.Pid {
 			t.Errorf("it has no tree: %+v", c)
 		}

@@ -186,7 +186,7 @@ func (a *Agent) follow(ctx context.Context) {
 			a.tell(differences(last, v)...)
 		}
 		last = v
-		poke(a.herald.wake)
+		a.herald.said(v)
 	}
 }
 

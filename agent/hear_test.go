@@ -192,6 +192,24 @@ func TestWhatTheBusTellsCanBeSeen(t *testing.T) {
 	}
 }
 
+func TestWhatWentIsShownUntilItIsTold(t *testing.T) {
+	b := newBench(t)
+	v := b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
+	was := b.agent.store.latest()
+	b.destroy(b.c1, "a")
+	now := b.agent.store.latest()
+	shown := func(told *View) []api.Volume {
+		b.agent.publish(now, told)
+		return b.bus.tree.Volumes
+	}
+	if all := shown(was); len(all) != 1 || all[0].ID != v.ID {
+		t.Errorf("before it is told there are %+v", all)
+	}
+	if all := shown(now); len(all) != 0 {
+		t.Errorf("when it was told there are %+v", all)
+	}
+}
+
 func TestAHeraldKeepsTheOrderOfWhatHappenedToOneObject(t *testing.T) {
 	h := newHerald()
 	for _, e := range []bus.Event{
@@ -199,11 +217,11 @@ func TestAHeraldKeepsTheOrderOfWhatHappenedToOneObject(t *testing.T) {
 	} {
 		h.say(e)
 	}
-	before, after := h.take()
+	before, after, _ := h.take()
 	if got := fmt.Sprint(before, after); got != "[{VolumePurged b  map[]}] [{VolumeCreated a  map[]} {VolumePurged a  map[]} {VolumeCreated c  map[]}]" {
 		t.Error(got)
 	}
-	if before, after := h.take(); len(before)+len(after) != 0 {
+	if before, after, _ := h.take(); len(before)+len(after) != 0 {
 		t.Error("told twice")
 	}
 }
@@ -244,7 +262,7 @@ func TestTheJournalHearsOfWhatNoEventTold(t *testing.T) {
 			b := newBench(t)
 			var j diary
 			b.agent.log = slog.New(slog.NewTextHandler(&j, nil))
-			b.agent.hears, b.agent.ears.late = true, time.Second
+			b.agent.hears, b.agent.ears.late = true, 3*time.Second
 			b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
 			look := func() {
 				if _, err := b.agent.store.current(t.Context(), 0); err != nil {

@@ -22,6 +22,7 @@ type herald struct {
 	mu     sync.Mutex
 	before []bus.Event // to be told while what they are about can still be seen
 	after  []bus.Event
+	told   *View // whose changes were all said; what went since then is shown until that is said too
 }
 
 func newHerald() *herald { return &herald{wake: make(chan struct{}, 1)} }
@@ -39,12 +40,20 @@ func (h *herald) say(e bus.Event) {
 	poke(h.wake)
 }
 
-func (h *herald) take() (before, after []bus.Event) {
+// said notes that all changes up to a view were said.
+func (h *herald) said(v *View) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.told = v
+	poke(h.wake)
+}
+
+func (h *herald) take() (before, after []bus.Event, told *View) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	before, after = h.before, h.after
 	h.before, h.after = nil, nil
-	return before, after
+	return before, after, h.told
 }
 
 // heralding is the goroutine that shows and tells, until ctx ends.
@@ -55,12 +64,12 @@ func (a *Agent) heralding(ctx context.Context) {
 			return
 		case <-a.herald.wake:
 		}
-		before, after := a.herald.take()
+		before, after, told := a.herald.take()
 		for _, e := range before {
 			a.bus.Emit(e)
 		}
 		if v := a.store.latest(); v != nil { // else one is read, and comes here
-			a.publish(v)
+			a.publish(v, told)
 		}
 		for _, e := range after {
 			a.bus.Emit(e)
@@ -77,13 +86,20 @@ func (a *Agent) sayContainer(s bus.Signal, c container.Container) {
 	a.herald.say(bus.Event{Signal: s, Object: bus.ContainerPath(c.Owner.Name, c.Owner.Token), Name: c.Owner.Name})
 }
 
-// publish shows the view to root's programs.
-func (a *Agent) publish(v *View) {
+// publish shows the view to root's programs, with what went since the view that was told.
+func (a *Agent) publish(v, told *View) {
 	c := &call{agent: a, asker: a.admin(), config: a.config()}
 	at := a.places()
 	var t bus.Tree
 	for _, r := range v.Catalog.Records {
 		t.Volumes = append(t.Volumes, c.show(v, r, placesOf(at, r.LV)))
+	}
+	if told != nil {
+		for _, r := range told.Catalog.Records {
+			if v.Catalog.ByID(r.ID) == nil {
+				t.Volumes = append(t.Volumes, c.show(told, r, placesOf(at, r.LV)))
+			}
+		}
 	}
 	for _, p := range c.config.Pools {
 		t.Pools = append(t.Pools, poolStatus(v, p))

@@ -58,7 +58,9 @@ func (b *bench) second() (*guest, *api.Client) {
 		Container: container.Container{Dir: "/var/lib/lxc", Base: "c2", Owner: catalog.Owner{Name: "c2", Token: "t2"}},
 		box:       &mount.Box{PID: os.Getpid(), RootUID: uint32(os.Getuid()), Mapped: true},
 	}
+	b.agent.guests.mu.Lock()
 	b.agent.guests.all[g.Key()] = g
+	b.agent.guests.mu.Unlock()
 	return g, b.socket(b.t.TempDir()+"/c2", g)
 }
 

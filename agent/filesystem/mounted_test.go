@@ -25,7 +25,7 @@ func thinVolume(t *testing.T, kind Type) (device string) {
 	}
 	_, disk := loop(t, 3<<30)
 	const vg = "lls-filesystem.vg"
-	command(t, "vgcreate", "-q", vg, disk)
+	command(t, "vgcreate", "-q", "--setautoactivation", "n", vg, disk) // by udev, in its own time
 	t.Cleanup(func() {
 		command(t, "vgremove", "-q", "-ff", "-y", vg)
 		command(t, "pvremove", "-q", "-ff", "-y", disk)
@@ -301,8 +301,8 @@ func TestTrimStopsBetweenSlices(t *testing.T) {
 				t.Errorf("%s, %v after %v", n, err, time.Since(start))
 			}
 			// In a pause the device is not held: whoever uses it may go.
-			how.Pause = 2 * time.Second
-			time.AfterFunc(time.Second, func() {
+			how.Pause = 10 * time.Second
+			time.AfterFunc(5*time.Second, func() {
 				if err := unix.Unmount(dir, 0); err != nil {
 					t.Error(err)
 				}

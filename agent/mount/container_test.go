@@ -284,7 +284,10 @@ func (d *disk) free() bool {
 	return true
 }
 
-// helperDeadline is how long a helper may take; what is to be quick is quicker than that.
+// newFinder finds holders on a machine that may stand still for a while.
+func newFinder() *Finder { return &Finder{patience: time.Minute} }
+
+// helperDeadline is how long a helper of hastyMounter may take; what is to be quick is quicker than that.
 const helperDeadline = 4 * time.Second
 
 // mustBeFree allows for what the kernel does after a system call returned.
@@ -296,7 +299,7 @@ func (d *disk) mustBeFree(why string) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	holders, err := new(Finder).Holders(deadline(d.t, 5*time.Second), d.Major, d.Minor)
+	holders, err := newFinder().Holders(deadline(d.t, time.Minute), d.Major, d.Minor)
 	d.t.Errorf("%s, and the device is still in use by %+v (%v)", why, holders, err)
 }
 
@@ -316,6 +319,11 @@ func (d *disk) fill(f func(dir string)) {
 // newMounter uses lls-mount beside the test program, the installed one, or one
 // that is built now.
 func newMounter(helper string) *Mounter {
+	return New(run.New(), Options{Helper: helper, Deadline: time.Minute})
+}
+
+// hastyMounter is for helpers that are to be given up.
+func hastyMounter(helper string) *Mounter {
 	return New(run.New(), Options{Helper: helper, Deadline: helperDeadline})
 }
 

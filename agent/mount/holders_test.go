@@ -99,6 +99,7 @@ func TestAProcessThatDoesNotAnswerIsAskedOnce(t *testing.T) {
 func TestProcessesThatDoNotAnswerHoldFewThreads(t *testing.T) {
 	f, asked, speak := silence(sleepers(t, 3*maxSilent))
 	defer close(speak)
+	f.patience = 10 * mapsPatience // as above
 	var wg sync.WaitGroup
 	for range 5 {
 		wg.Go(func() {
@@ -112,7 +113,7 @@ func TestProcessesThatDoNotAnswerHoldFewThreads(t *testing.T) {
 		t.Errorf("%d reads hang, %d may", n, maxSilent)
 	}
 	start := time.Now()
-	if _, err := f.Holders(deadline(t, time.Minute), 1, 1); err != nil || time.Since(start) > 20*mapsPatience {
+	if _, err := f.Holders(deadline(t, time.Minute), 1, 1); err != nil || time.Since(start) > 20*f.patience {
 		t.Errorf("%v after %v", err, time.Since(start))
 	}
 }

@@ -54,7 +54,7 @@ func TestSilentFUSEBlocksOnlyItsOwnRequest(t *testing.T) {
 }
 
 func silentFUSECase(t *testing.T, privileged bool) {
-	m, tree, d := newMounter(findHelper(t)), newTree(t), newDisk(t, filesystem.Ext4)
+	m, tree, d := hastyMounter(findHelper(t)), newTree(t), newDisk(t, filesystem.Ext4)
 	g := newGuest(t, fmt.Sprintf("a%v", privileged), privileged, oneMap)
 	other := newGuest(t, fmt.Sprintf("b%v", privileged), false, otherMap)
 	g.do("mkdir", "-p", "/fuse")
@@ -93,7 +93,7 @@ func silentFUSECase(t *testing.T, privileged bool) {
 	if err := m.Unmount(deadline(t, 20*time.Second), other.box, d.Major, d.Minor, p.Path); err != nil {
 		t.Error(err)
 	}
-	if found, err := new(Finder).Holders(deadline(t, 10*time.Second), d.Major, d.Minor); err != nil || len(found) != 0 {
+	if found, err := newFinder().Holders(deadline(t, time.Minute), d.Major, d.Minor); err != nil || len(found) != 0 {
 		t.Errorf("holders: %+v %v", found, err)
 	}
 	if p := mustMount(t, m, tree, g, d.Request); p.Path != "/data" { // with the server still silent

@@ -23,7 +23,7 @@ var grown = notify.Item{At: time.Date(2026, 11, 22, 14, 3, 5, 0, time.Local), Li
 
 func TestLabMailArrivesThroughTheRelay(t *testing.T) {
 	server(t)
-	n := sending(t, t.TempDir(), relayed(10*time.Second))
+	n := sending(t, t.TempDir(), relayed(20*time.Second))
 	add(t, n, grown)
 	within(t, "the first mail arrives", func() bool { return len(inbox(t)) == 1 })
 	add(t, n, notify.Item{At: grown.At.Add(time.Minute), Line: "web1/data went to the trash"},

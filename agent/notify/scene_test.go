@@ -36,6 +36,7 @@ func server(t *testing.T) {
 	kit.Guest(t)
 	t.Cleanup(func() { down(t) })
 	up(t)
+	within(t, "nothing of earlier tests is to be delivered any more", func() bool { return strings.Contains(kit.Must(t, "postqueue", "-p"), "is empty") })
 	if err := os.Remove(mailbox); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}

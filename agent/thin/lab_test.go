@@ -38,7 +38,7 @@ func lab(t *testing.T) *Reader {
 	}
 	loop := strings.TrimSpace(do(t, "losetup", "-f", "--show", file))
 	t.Cleanup(func() { do(t, "losetup", "-d", loop) })
-	do(t, "vgcreate", string(labVG), loop)
+	do(t, "vgcreate", "--setautoactivation", "n", string(labVG), loop) // by udev, in its own time
 	t.Cleanup(func() {
 		do(t, "vgremove", "-ff", "-y", string(labVG))
 		do(t, "pvremove", "-ff", "-y", loop)

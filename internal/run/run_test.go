@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -103,8 +104,27 @@ func TestExtraFilesAreInheritedAndOthersAreNot(t *testing.T) {
 	}
 }
 
-// ready is how long a shell has to begin, and to say which signals it does not hear, before the context ends.
-const ready = 2 * time.Second
+// untilReady is a context that is over when the command has written something to its descriptor 3.
+func untilReady(t *testing.T, c *Cmd) context.Context {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.ExtraFiles = []*os.File{w}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		_, _ = r.Read(make([]byte, 1))
+		cancel(context.DeadlineExceeded)
+	})
+	t.Cleanup(func() {
+		_ = w.Close()
+		_ = r.Close()
+		reader.Wait()
+	})
+	return ctx
+}
 
 func TestTheContextsEndTerminates(t *testing.T) {
 	for _, c := range []struct {
@@ -112,15 +132,14 @@ func TestTheContextsEndTerminates(t *testing.T) {
 		cmd  Cmd
 		sig  string
 	}{
-		{"a polite program", sh("exec sleep 60"), "SIGTERM"},
-		{"a deaf program", sh("trap '' TERM; while :; do sleep 60; done"), "SIGKILL"},
-		{"a program with children", sh("sleep 60 & sleep 60"), "SIGTERM"},
+		{"a polite program", sh("echo >&3; exec sleep 60"), "SIGTERM"},
+		{"a deaf program", sh("trap '' TERM; echo >&3; while :; do sleep 60; done"), "SIGKILL"},
+		{"a program with children", sh("sleep 60 & echo >&3; sleep 60"), "SIGTERM"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			start := time.Now()
-			ctx, cancel := context.WithTimeout(t.Context(), ready)
-			defer cancel()
+			ctx := untilReady(t, &c.cmd)
 			c.cmd.Grace = 300 * time.Millisecond
 			r := New()
 			_, err := r.Run(ctx, c.cmd)
@@ -132,7 +151,7 @@ func TestTheContextsEndTerminates(t *testing.T) {
 			if e.Signal != c.sig {
 				t.Errorf("ended by %q, want %s", e.Signal, c.sig)
 			}
-			if took < ready || took > 30*time.Second || r.Stuck() != 0 {
+			if took > 30*time.Second || r.Stuck() != 0 {
 				t.Errorf("took %v, stuck %d", took, r.Stuck())
 			}
 		})
@@ -142,9 +161,8 @@ func TestTheContextsEndTerminates(t *testing.T) {
 func TestNoKillIsNeverKilledButLeftToItsOwner(t *testing.T) {
 	t.Parallel()
 	mark := t.TempDir() + "/done"
-	c := Cmd{Name: "sh", Args: []string{"-c", "trap '' TERM; sleep 8; echo x > " + mark}, NoKill: true, Grace: 50 * time.Millisecond}
-	ctx, cancel := context.WithTimeout(t.Context(), ready)
-	defer cancel()
+	c := Cmd{Name: "sh", Args: []string{"-c", "trap '' TERM; echo >&3; sleep 8; echo x > " + mark}, NoKill: true, Grace: 50 * time.Millisecond}
+	ctx := untilReady(t, &c)
 	r := New()
 	_, err := r.Run(ctx, c)
 	if !errors.Is(err, ErrStuck) || !errors.Is(err, context.DeadlineExceeded) || r.Stuck() != 1 {
@@ -163,10 +181,9 @@ func TestNoKillIsNeverKilledButLeftToItsOwner(t *testing.T) {
 
 func TestSuccessAfterTheContextsEndIsSuccess(t *testing.T) {
 	t.Parallel()
-	c := sh("trap '' TERM; sleep 3; echo made")
+	c := sh("trap '' TERM; echo >&3; sleep 1; echo made")
 	c.NoKill, c.Grace = true, time.Minute
-	ctx, cancel := context.WithTimeout(t.Context(), ready)
-	defer cancel()
+	ctx := untilReady(t, &c)
 	out, err := New().Run(ctx, c)
 	if err != nil || string(out.Stdout) != "made\n" {
 		t.Errorf("output %q, error %v", out.Stdout, err)
@@ -187,11 +204,11 @@ func TestNothingIsStartedAfterTheContextsEnd(t *testing.T) {
 
 func TestADaemonLeftBehindDoesNotHoldUsForEver(t *testing.T) {
 	start := time.Now()
-	out, err := New().Run(t.Context(), sh("setsid sleep 8 & echo started"))
+	out, err := New().Run(t.Context(), sh("setsid sleep 60 & echo started"))
 	if err != nil || string(out.Stdout) != "started\n" {
 		t.Errorf("output %q, error %v", out.Stdout, err)
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("took %v", took)
 	}
 }

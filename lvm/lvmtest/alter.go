@@ -295,7 +295,7 @@ func oneWriter(k *check) {
 				return nil
 			}))
 		})
-		time.Sleep(20 * time.Millisecond) // they queue one after the other
+		time.Sleep(200 * time.Millisecond) // they queue one after the other
 	}
 	close(leave)
 	wait.Wait()

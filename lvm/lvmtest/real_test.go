@@ -347,10 +347,9 @@ func TestRealSnapshotIsAsFastAsTyping(t *testing.T) {
 		slices.Sort(d)
 		return d[len(d)/2]
 	}
-	us, them := median(ours), median(typed)
-	t.Logf("a snapshot takes %v, typed %v, a report %v", us, them, median(report))
-	if float64(us) > 1.3*float64(them) {
-		t.Errorf("a snapshot takes %v, typed %v", us, them)
+	t.Logf("a snapshot takes %v, typed %v, a report %v", median(ours), median(typed), median(report))
+	if us, them := slices.Min(ours), slices.Min(typed); float64(us) > 1.3*float64(them) { // a neighbour only ever adds
+		t.Errorf("a snapshot takes %v at the least, typed %v", us, them)
 	}
 }
 

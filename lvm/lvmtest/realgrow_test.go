@@ -141,18 +141,29 @@ func TestRealPoolGrowsByItsFallback(t *testing.T) {
 	if words := strings.Fields(r.table(t, e)); len(words) < 7 || words[6] != fmt.Sprint(chunks*3/10) {
 		t.Errorf("the low-water mark of %d chunks is not at 70 percent: %s", chunks, r.table(t, e))
 	}
-	const blocks = 750
+	blocks := 750
 	if err := fill(device, 0, blocks); err != nil {
 		t.Fatalf("writing: %v", err)
 	}
 	p := r.pool(t, e)
-	if p.Size < blocks*lvm.MiB || p.Health != "" {
+	if p.Size < lvm.Size(blocks)*lvm.MiB || p.Health != "" {
 		t.Errorf("pool is %+v", p)
 	}
 	filled(t, device, 0, blocks)
 
 	// Without it, the pool stays as it is, and what was attached is gone. It is settled first: under the threshold.
-	waitFor(t, "the pool is under its threshold", func() bool { return r.pool(t, e).DataPercent <= 70 })
+	// dmeventd acts when the pool fills further.
+	waitFor(t, "the pool is under its threshold", func() bool {
+		if r.pool(t, e).DataPercent <= 70 {
+			return true
+		}
+		if err := fill(device, blocks, blocks+10); err != nil {
+			t.Fatalf("writing: %v", err)
+		}
+		blocks += 10
+		time.Sleep(time.Second)
+		return false
+	})
 	r.fallback(t, e, lvm.Fallback{})
 	p = r.pool(t, e)
 	room := int(p.Size*99/100/lvm.MiB) - blocks
@@ -175,7 +186,7 @@ func TestRealPoolGrowsByItsFallback(t *testing.T) {
 
 func waitFor(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); !is(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not in time: %s", what)
 		}

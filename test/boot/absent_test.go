@@ -14,7 +14,7 @@ import (
 )
 
 // prompt is how long the start of a container may take whatever the agent does.
-const prompt = 10 * time.Second
+const prompt = 30 * time.Second
 
 // tryStart starts a container that is stopped, and gives what LXC's log has to say.
 func tryStart(t *testing.T, c *kit.Container) (r kit.Result, log string) {

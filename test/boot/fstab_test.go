@@ -20,7 +20,7 @@ func TestAHostileFstabMountsNothingAndDelaysNobody(t *testing.T) {
 		withFstab(t, c, "")
 		agent := kit.AgentPID(t)
 		hostileStarts(t, c, func(what string) {
-			if r := c.LLS(t, "list"); r.Exit != 0 || r.Took > 5e9 {
+			if r := c.LLS(t, "list"); r.Exit != 0 || r.Took > 30*time.Second {
 				t.Errorf("%s: LLS does not work: %v", what, r)
 			}
 		})
@@ -88,7 +88,7 @@ func hostileStarts(t *testing.T, c *kit.Container, then func(what string)) {
 		mark := fmt.Sprintf("lls-test: %s, %s, %d", c.Name, plant.what, time.Now().UnixNano())
 		putFile(t, "/dev/kmsg", mark)
 		r := start(t, c)
-		if r.Took > 5e9 {
+		if r.Took > 30*time.Second {
 			t.Errorf("%s: the start took %v", plant.what, r.Took)
 		}
 		if got := mounted(t, c); len(got) > 0 {

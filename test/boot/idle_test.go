@@ -22,7 +22,7 @@ func TestWhatNobodyUsesIsDeactivated(t *testing.T) {
 	const after = 3 * time.Second
 	kinds(t, func(t *testing.T, c *kit.Container) {
 		c.Sh(t, "mkdir -p /idle/lone /idle/kept /idle/held /idle/private")
-		names := []string{"lone", "kept", "held", "private"}
+		names := []string{"lone", "kept", "held", "private", "never"}
 		t.Cleanup(func() {
 			for _, name := range names {
 				c.LLS(t, "umount", name)
@@ -43,6 +43,8 @@ func TestWhatNobodyUsesIsDeactivated(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer host.Close()
+		kit.ChangeConfig(t, func(old string) string { return "deactivate_after = \"3s\"\n" + old })
+		kit.Eventually(t, "the agent has looked, and seen the others in use", func() bool { return !active(t, c, "never") })
 		began := time.Now()
 		for _, name := range []string{"lone", "held", "private"} {
 			c.Must(t, "umount", "/idle/"+name) // LLS is not asked
@@ -52,7 +54,6 @@ func TestWhatNobodyUsesIsDeactivated(t *testing.T) {
 		}
 		same(t, "in "+c.Name, mounted(t, c), map[string]string{"/idle/kept": "kept"})
 
-		kit.ChangeConfig(t, func(old string) string { return "deactivate_after = \"3s\"\n" + old })
 		kit.Eventually(t, "what nobody uses is deactivated", func() bool { return !active(t, c, "lone") })
 		t.Logf("it was deactivated after %v", time.Since(began).Round(100*time.Millisecond))
 		if took := time.Since(began); took < after {

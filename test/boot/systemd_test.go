@@ -150,7 +150,7 @@ func up(t *testing.T, c *kit.Container) {
 	t.Helper()
 	began := time.Now()
 	var last kit.Result
-	for end := began.Add(60 * time.Second); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+	for end := began.Add(kit.Patience); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
 		if jobs := kit.Run(t, "lab-exec", c.Name, "systemctl", "list-jobs", "--no-legend"); strings.Contains(jobs.Stdout, ".device") {
 			t.Fatalf("systemd waits:\n%s", jobs.Stdout)
 		}

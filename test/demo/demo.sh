@@ -123,7 +123,7 @@ sysadmin kill -KILL "$agent"
 say "systemd starts it again."
 for _ in $(seq 100); do
     now=$(systemctl show --property MainPID --value lls-agent)
-    [ "$now" != 0 ] && [ "$now" != "$agent" ] && lls-agent status >/dev/null 2>&1 && break
+    [ "$now" != 0 ] && [ "$now" != "$agent" ] && systemctl is-active --quiet lls-agent && lls-agent status >/dev/null 2>&1 && break
     sleep 0.1
 done
 [ "$now" != 0 ] && [ "$now" != "$agent" ] || fail "systemd did not start the agent again"

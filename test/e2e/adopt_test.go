@@ -13,7 +13,7 @@ import (
 const (
 	hook = "/usr/lib/lls/lls-hook"
 	// startAtMost is how long a container's start may take whatever state LLS is in.
-	startAtMost = 10 * time.Second
+	startAtMost = 30 * time.Second
 )
 
 // served waits until LLS works in a container.
@@ -77,11 +77,8 @@ func TestContainersThatLLSWasNotToldOf(t *testing.T) {
 	erased.Configure(t, "lxc.hook.start-host =")
 	startsQuickly(t, erased)
 
-	careless := kit.TempContainer(t, "careless") // its root takes /lls away
-	careless.Must(t, "umount", "-l", "/lls")
-	if r := careless.Exec(t, "/lls/bin/lls", "list"); r.Exit == 0 {
-		t.Errorf("/lls is still there: %v", r)
-	}
+	careless := kit.TempContainer(t, "careless")               // its root takes /lls away
+	careless.Sh(t, "umount -l /lls && ! test -e /lls/bin/lls") // at once: the agent puts it back
 	w.alice.Do(t, "list")
 	for _, c := range []*kit.Container{silent, hookless, erased, careless} {
 		served(t, c)

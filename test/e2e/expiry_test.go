@@ -47,7 +47,7 @@ func TestUnusedSnapshotsExpire(t *testing.T) {
 	w.alice.Sh(t, "cp -p /etc/fstab /root/fstab.was 2>/dev/null || : >/root/fstab.was; echo 'lls:named /named lls noauto,x-lls.auto 0 0' >>/etc/fstab")
 	t.Cleanup(func() { w.alice.Sh(t, "cat /root/fstab.was >/etc/fstab; rm /root/fstab.was") })
 
-	kit.WithConfig(t, "\n[[rules]]\nexpiry = { unused = \"20s\", notice = \"15s\", trash = \"15s\" }\n")
+	kit.WithConfig(t, "\n[[rules]]\nexpiry = { unused = \"40s\", notice = \"35s\", trash = \"40s\" }\n")
 	if said := kit.Agent(t, "policy", "explain", "alice/idle").Want(t, 0).Stdout; !strings.Contains(said, "unused for") {
 		t.Errorf("policy explain: %s", said)
 	}

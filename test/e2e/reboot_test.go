@@ -70,6 +70,8 @@ func prepareReboot() error {
 			{"lab-exec", name, "sh", "-c", "echo " + name + " >/data/file; sync"},
 			{"lab-exec", name, "lls", "mount", "mine", "/data", "--save"},
 			{"sh", "-c", how.enable},
+			// What is there after the reboot is new.
+			{"sh", "-c", "cd /var/lib/lxc/" + name + "/rootfs && until [ -e run/ready ]; do sleep 0.2; done; rm run/ready ." + first},
 		} {
 			if _, err := run(step...); err != nil {
 				return err
@@ -181,8 +183,10 @@ func TestContainersThatTheHostStarts(t *testing.T) {
 		if got := c.Must(t, "cat", "/data/file"); got != name {
 			t.Errorf("the snapshot of %s says %q", name, got)
 		}
-		if err := os.Remove(c.Root() + first); err != nil { // what is there after the next boot is new
-			t.Error(err)
+		for _, file := range []string{first, "/run/ready"} { // what is there after the next boot is new
+			if err := os.Remove(c.Root() + file); err != nil {
+				t.Error(err)
+			}
 		}
 		own := kit.UnitTime(t, "lxc@"+name+".service", "ExecMainStartTimestampMonotonic")
 		if (own > 0) != (name == "erik") {

@@ -105,16 +105,33 @@ func waited(t *testing.T, file *os.File) bool {
 	return false
 }
 
+// lockGroup takes the volume group's lock as LVM does: whoever had it before removed the file, and others would take another one then.
+func lockGroup(t *testing.T) *os.File {
+	t.Helper()
+	const path = "/run/lock/lvm/V_" + kit.VG
+	for {
+		lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+			t.Fatal(err)
+		}
+		held, err := lock.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if there, err := os.Stat(path); err == nil && os.SameFile(held, there) {
+			return lock
+		}
+		lock.Close()
+	}
+}
+
 func TestALockedGroupDelaysAndBreaksNothing(t *testing.T) {
 	scene(t)
-	lock, err := os.OpenFile("/run/lock/lvm/V_"+kit.VG, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
+	lock := lockGroup(t)
 	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
 	done, second := start(t, "snapshot", dataset, "late", "--mount", "/a"), start(t, "list")
 	kit.Eventually(t, "somebody waits for the lock", func() bool { return waited(t, lock) })
 	time.Sleep(2 * time.Second)
@@ -153,13 +170,16 @@ func brokenLVM(t *testing.T, words string) (mend func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// By new files: the agent may still run the old ones.
 	kit.Must(t, "mkdir", "-p", "/var/tmp/real")
-	kit.Must(t, "cp", real, "/var/tmp/real/lvm")
+	kit.Must(t, "cp", real, "/var/tmp/real/lvm.new")
+	kit.Must(t, "mv", "-f", "/var/tmp/real/lvm.new", "/var/tmp/real/lvm")
 	// As lvs and the like it is called by the links that these are.
 	script := "#!/bin/sh\ncase ${0##*/} in lvm) ;; *) set -- ${0##*/} \"$@\" ;; esac\n" + words + "\nexec /var/tmp/real/lvm \"$@\"\n"
-	if err := os.WriteFile("/var/tmp/broken", []byte(script), 0o755); err != nil {
+	if err := os.WriteFile("/var/tmp/broken.new", []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	kit.Must(t, "mv", "-f", "/var/tmp/broken.new", "/var/tmp/broken")
 	kit.Must(t, "mount", "--bind", "/var/tmp/broken", real)
 	mended := false
 	mend = func() {

@@ -197,14 +197,13 @@ func TestAMountHalfWayInAContainerThatEndsMeanwhileIsLetGo(t *testing.T) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 		kit.Must(t, "lxc-stop", "-k", "-n", c.Name)
 		<-done
-		kit.Eventually(t, "the agent is back", func() bool { return kit.Agent(t, "status").Exit == 0 })
+		kit.AgentBack(t, pid)
 		recovered(t, "the container ended with the agent")
 		kit.Eventually(t, "nothing holds the volume", func() bool {
 			kit.Agent(t, "delete", "brief/s")
 			return kit.Agent(t, "purge", "brief/s", "--yes").Exit == 0
 		})
-		if c.Start(t); c.LLS(t, "list").Exit != 0 {
-			t.Error("the container is not served after its restart")
-		}
+		c.Start(t)
+		kit.Eventually(t, "the container is served after its restart", func() bool { return c.LLS(t, "list").Exit == 0 })
 	}
 }

@@ -111,8 +111,5 @@ func killAgent(t *testing.T, after time.Duration) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	kit.Eventually(t, "systemd starts the agent again", func() bool {
-		now := kit.AgentPID(t)
-		return now != 0 && now != pid && kit.Agent(t, "status").Exit == 0
-	})
+	kit.AgentBack(t, pid)
 }

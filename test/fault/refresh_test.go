@@ -141,10 +141,7 @@ func TestARefreshCutInItsMiddleIsFinished(t *testing.T) {
 	mend := brokenLVM(t, fmt.Sprintf(`case "$*" in *--addtag=lls.s=live*) if [ -e %s ]; then /var/tmp/real/lvm lvs --noheadings -o lv_tags %s >%s.tags; rm %s; kill -9 %d; exit 5; fi ;; esac`,
 		once, kit.VG, once, once, pid))
 	box.LLS(t, "refresh", "x", "--yes").WantError(t, 14)
-	kit.Eventually(t, "systemd starts the agent again", func() bool {
-		now := kit.AgentPID(t)
-		return now != 0 && now != pid && kit.Agent(t, "status").Exit == 0
-	})
+	kit.AgentBack(t, pid)
 	mend()
 	tags, err := os.ReadFile(once + ".tags")
 	if err != nil || !strings.Contains(string(tags), "lls.s=new") || !strings.Contains(string(tags), "lls.x=") {

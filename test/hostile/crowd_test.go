@@ -227,7 +227,7 @@ func TestFloodsAreTheirOwnContainersLoss(t *testing.T) {
 			t.Errorf("during %v the agent holds %+v", flood, held)
 		}
 		if flood[len(flood)-1] == lasting {
-			plain.Must(t, "killall", "-9", filepath.Base(program))
+			plain.Exec(t, "killall", "-9", filepath.Base(program)) // unless the agent has let all of them go
 		}
 		if r := <-done; r.Exit != 0 && r.Exit != 128+int(syscall.SIGKILL) {
 			t.Errorf("%v", r)

@@ -91,7 +91,7 @@ func ask(method, path, body string) error {
 func connections(n int, start func(net.Conn)) int {
 	got := 0
 	for range n {
-		c, err := net.DialTimeout("unix", socket, 200*time.Millisecond)
+		c, err := net.DialTimeout("unix", socket, 10*time.Second)
 		if err != nil {
 			break // the queue is full
 		}

@@ -116,6 +116,9 @@ func (c *Container) Running(t testing.TB) bool {
 // Start starts the container and waits until its init is at work.
 func (c *Container) Start(t testing.TB) Result {
 	t.Helper()
+	if err := os.RemoveAll(filepath.Join(c.Root(), "run/ready")); err != nil { // of its last start
+		t.Fatal(err)
+	}
 	r := Run(t, "lxc-start", "-n", c.Name).Want(t, 0)
 	c.WaitReady(t)
 	return r

@@ -117,12 +117,18 @@ func KillAgent(t testing.TB) {
 	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	Eventually(t, "systemd starts the agent again", func() bool {
-		pid := AgentPID(t)
-		return pid != 0 && pid != old && Agent(t, "status").Exit == 0
-	})
+	AgentBack(t, old)
 	// systemd gives up on a unit that starts too often; the tests do not count.
 	Must(t, "systemctl", "reset-failed", Unit)
+}
+
+// AgentBack waits until systemd has started the agent again after the process old, and all containers are served.
+func AgentBack(t testing.TB, old int) {
+	t.Helper()
+	Eventually(t, "systemd starts the agent again", func() bool {
+		pid := AgentPID(t)
+		return pid != 0 && pid != old && Run(t, "systemctl", "is-active", "--quiet", Unit).Exit == 0 && Agent(t, "status").Exit == 0
+	})
 }
 
 // StopAgent stops the daemon, and starts it again when the test ends.

@@ -21,10 +21,17 @@ func TakeState(t testing.TB) State {
 	t.Helper()
 	Must(t, "udevadm", "settle") // which opens what is new, for a moment
 	s := State{volumes: map[string]LV{}}
-	for _, v := range LVs(t) {
+	devices, was := "", "-"
+	var volumes []LV
+	for devices != was { // both of one moment
+		was = Must(t, "dmsetup", "ls")
+		volumes = LVs(t)
+		devices = Must(t, "dmsetup", "ls")
+	}
+	for _, v := range volumes {
 		s.volumes[v.UUID] = v
 	}
-	for line := range strings.Lines(Must(t, "dmsetup", "ls")) {
+	for line := range strings.Lines(devices) {
 		s.devices = append(s.devices, strings.TrimSpace(line))
 	}
 	mounts := func(who string, pid int) {

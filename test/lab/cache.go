@@ -67,7 +67,7 @@ func (c cache) newRun(ctx context.Context) (*runDir, error) {
 // clearRun removes the folder of a run unless the run lives.
 func clearRun(path string) error {
 	lock, err := tryLock(filepath.Join(path, "lock"))
-	if errors.Is(err, errLocked) {
+	if errors.Is(err, errLocked) || errors.Is(err, os.ErrNotExist) { // it lives, or has just ended
 		return nil
 	}
 	if err != nil {

@@ -100,7 +100,7 @@ func (h *host) download(ctx context.Context, dir string, r kernelRecipe) ([]stri
 	} {
 		options = append(options, "-o", key+"="+filepath.Join(dir, value))
 	}
-	options = append(options, "-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none", "-o", "Acquire::AllowInsecureRepositories=false",
+	options = append(options, "-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none", "-o", "Acquire::Retries=5", "-o", "Acquire::AllowInsecureRepositories=false",
 		"-o", "APT::Get::AllowUnauthenticated=false")
 	if err := h.run(ctx, dir, "apt-get", append(options, "update")...); err != nil {
 		return nil, err

@@ -41,14 +41,21 @@ func (b *builder) ensure(ctx context.Context, key string, build func(ctx context
 	start := time.Now()
 	b.say("building %s", key)
 	building := final + ".building"
-	if err := os.RemoveAll(building); err != nil {
-		return "", fmt.Errorf("cannot clear an unfinished image: %w", err)
-	}
-	if err := os.MkdirAll(building, 0o755); err != nil {
-		return "", fmt.Errorf("cannot make the image's folder: %w", err)
-	}
-	if err := build(ctx, building); err != nil {
-		return "", fmt.Errorf("cannot build %s: %w", key, err)
+	for try := 1; ; try++ {
+		if err := os.RemoveAll(building); err != nil {
+			return "", fmt.Errorf("cannot clear an unfinished image: %w", err)
+		}
+		if err := os.MkdirAll(building, 0o755); err != nil {
+			return "", fmt.Errorf("cannot make the image's folder: %w", err)
+		}
+		err := build(ctx, building)
+		if err == nil {
+			break
+		}
+		if try == buildTries || ctx.Err() != nil {
+			return "", fmt.Errorf("cannot build %s: %w", key, err)
+		}
+		b.say("building %s again: %v", key, err)
 	}
 	if err := os.Rename(building, final); err != nil {
 		return "", fmt.Errorf("cannot keep the image: %w", err)
@@ -56,6 +63,9 @@ func (b *builder) ensure(ctx context.Context, key string, build func(ctx context
 	b.say("built %s in %.0f s", key, time.Since(start).Seconds())
 	return final, nil
 }
+
+// buildTries is how often an image is tried: the archive's mirror may change while packages are fetched from it.
+const buildTries = 3
 
 // imageLife is how long an image is kept that nothing uses: recipes change.
 const imageLife = 7 * 24 * time.Hour
@@ -152,7 +162,7 @@ func (b *builder) guestImage(ctx context.Context, r recipe) (string, error) {
 // bootstrap makes the guest's root folder from Debian packages.
 func (b *builder) bootstrap(ctx context.Context, r recipe, dir, root string) error {
 	args := []string{"--mode=root", "--variant=minbase", "--components=main",
-		"--include=" + strings.Join(r.Packages, ","), `--aptopt=APT::Install-Recommends "false"`,
+		"--include=" + strings.Join(r.Packages, ","), `--aptopt=APT::Install-Recommends "false"`, `--aptopt=Acquire::Retries "5"`,
 		`--dpkgopt=force-unsafe-io`}
 	if len(r.Early) > 0 {
 		early := filepath.Join(dir, "early")

@@ -139,7 +139,7 @@ func TestMetadataGrowsUnderScatteredWritesUpToItsCap(t *testing.T) {
 	for ; rounds < 100 && refused == ""; rounds++ {
 		refused = refusal(t, "scattered", fmt.Sprintf("s%d", rounds), limit)
 		s.write(t)
-		if p := look(t); p.metadata < limit && p.metadataFilled > 90 {
+		if p := look(t); p.metadata < limit && (p.metadataFilled > 97 || p.health != "") {
 			t.Fatalf("round %d: metadata is %+v", rounds, p)
 		}
 	}
@@ -235,7 +235,8 @@ func TestAVolumeGrowsUnderAWriterInAContainer(t *testing.T) {
 	c.LLS(t, "set", "mine", "--grow-to", "64M").WantError(t, 2, "it has 128M already")
 	c.Do(t, "set", "mine", "--grow-to", "320M")
 	size := func() int64 { return kit.FindLV(t, "grower", "mine").Bytes(t) }
-	c.Sh(t, "i=0; while [ $i -lt 250 ]; do dd if=/dev/zero of=/data/f$i bs=1M count=1 conv=fsync 2>/dev/null || exit 1; i=$((i+1)); sleep 0.2; done")
+	// A writer that is faster than the growth waits for it; that it need not is no promise.
+	c.Sh(t, "i=0; n=0; while [ $i -lt 250 ]; do until dd if=/dev/zero of=/data/f$i bs=1M count=1 conv=fsync 2>/dev/null; do n=$((n+1)); [ $n -lt 60 ] || exit 1; sleep 1; done; i=$((i+1)); sleep 0.2; done")
 	kit.Eventually(t, "the volume has its most", func() bool { return size() == 320*mib })
 	if n := c.Sh(t, "ls /data | grep -c ^f"); n != "250" {
 		t.Errorf("there are %s files", n)

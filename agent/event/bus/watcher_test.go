@@ -112,7 +112,11 @@ func lockIs(t *testing.T, w *Watcher, l *login, given int, held bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_ = l.theirs.Close() // the watcher has it, or had it
-	if err := l.ours.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+	wait := 100 * time.Millisecond
+	if !held {
+		wait = 15 * time.Second // until a program that is being started has closed what it inherited
+	}
+	if err := l.ours.SetReadDeadline(time.Now().Add(wait)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := l.ours.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) != held {
