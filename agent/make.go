@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"lls/agent/api"
@@ -344,23 +343,6 @@ func (c *call) addSnapshot(ctx context.Context, w lvm.Writer, v *View, source ca
 	return both(made, appended(p.LV)), err
 }
 
-// unmake takes away what LVM made before it failed. It is born live, and nobody was told of it. That it is ours is seen by all of its
-// tags, its new id among them.
-func (a *Agent) unmake(ctx context.Context, w lvm.Writer, p *plan) {
-	g, err := w.Report(ctx)
-	if err != nil {
-		a.log.Error("cannot tell what a failed snapshot has left", "volume", p.LV.Name, "error", err)
-		return
-	}
-	v, there := g.Volume(p.LV.Name)
-	if !there || slices.ContainsFunc(p.Tags(), func(t lvm.Tag) bool { return !v.HasTag(t) }) {
-		return
-	}
-	if err := w.Remove(ctx, p.LV.Name, func(now lvm.Volume) bool { return now.UUID == v.UUID }); err != nil {
-		a.log.Error("cannot take back a snapshot that LVM made and failed", "volume", p.LV.Name, "error", err)
-	}
-}
-
 // made answers a request that made a volume, mounting it first where that was asked for. A volume that was to be mounted and cannot
 // be is taken away again, so that the request leaves nothing.
 func (c *call) made(ctx context.Context, id catalog.ID, path string, readOnly bool) (api.Volume, error) {
@@ -477,12 +459,4 @@ func (a *Agent) discard(ctx context.Context, r *catalog.Record, still func(now *
 		}
 		return removed(r.LV.Name), nil
 	})
-}
-
-// takeBack removes a volume whose request failed, so that it leaves nothing. What is in use stays; undoMaking tries again later.
-func (a *Agent) takeBack(ctx context.Context, r *catalog.Record) {
-	err := a.discard(ctx, r, func(now *catalog.Record) bool { return now.State != catalog.Trash })
-	if err != nil {
-		a.log.Error("cannot take back a volume whose request failed", "volume", r.LV.Name, "error", err)
-	}
 }
