@@ -267,7 +267,7 @@ func (c *call) toTrash(ctx context.Context, name string, r *catalog.Record, unhe
 			return nil, err
 		}
 		to = *now
-		to.State, to.Deleted = catalog.Trash, c.agent.opts.Now()
+		to.State, to.Deleted = catalog.Trash, v.Catalog.DeletedAt(now, c.agent.opts.Now())
 		done := changed(r.LV.Name, func(v *lvm.Volume) { v.Tags = to.Tags() })
 		if unheld {
 			err := w.Deactivate(ctx, r.LV.Name)

@@ -77,7 +77,7 @@ func TestAShutdownWaitsForTheAgentsOwnWorkAndLetsNoMoreBegin(t *testing.T) {
 	grown := make(chan error, 1) // a pool that fills is another matter
 	go func() {
 		p, _ := b.agent.config().Pool("")
-		_, err := b.agent.growPart(t.Context(), p, policy.PartData, 60<<30)
+		_, _, err := b.agent.growPart(t.Context(), p, policy.PartData, func(*View, lvm.Pool) policy.GrowthVerdict { return policy.GrowthVerdict{To: 60 << 30} })
 		grown <- err
 	}()
 	<-slow.began

@@ -82,6 +82,7 @@ type grower struct {
 	pool   string
 	poke   chan struct{} // has an element when somebody says that the pool should be looked at
 	stop   context.CancelFunc
+	done   chan struct{} // closed when its goroutine has ended
 	parts  map[policy.Part]*growing
 	fresh  bool // nothing was looked at yet in this run of the agent
 	refall bool // the fallback is to be set whatever it is
@@ -123,28 +124,50 @@ func (a *Agent) syncGrowers(pools []policy.Pool) {
 	if gs.ctx == nil || gs.ctx.Err() != nil {
 		return
 	}
-	wanted := map[string]bool{}
+	starting, old := len(gs.all) == 0, gs.all
+	gs.all = map[string]*grower{}
 	for _, p := range pools {
-		wanted[p.Name] = true
-		if old := gs.all[p.Name]; old != nil {
-			old.stop() // a new one starts with what lls.toml says now
-		}
 		ctx, stop := context.WithCancel(gs.ctx)
-		g := newGrower(a, p.Name)
+		g, before := newGrower(a, p.Name), old[p.Name]
 		g.stop = stop
 		gs.all[p.Name] = g
-		a.work.Go(func() { g.run(ctx) })
-	}
-	for name, g := range gs.all {
-		if !wanted[name] {
-			g.stop()
-			delete(gs.all, name)
+		delete(old, p.Name)
+		if before != nil {
+			before.stop() // a new one starts with what lls.toml says now
 		}
+		a.work.Go(func() {
+			defer close(g.done)
+			g.follow(before)
+			g.run(ctx)
+		})
+	}
+	for _, g := range old {
+		g.stop()
+	}
+	if ctx := gs.ctx; starting || len(old) > 0 {
+		a.work.Go(func() {
+			for _, g := range old {
+				<-g.done
+			}
+			a.detachStrays(ctx)
+		})
+	}
+}
+
+// follow has g remember what an earlier grower of the pool did and told, once that has ended. What failed may be tried anew.
+func (g *grower) follow(before *grower) {
+	if before == nil {
+		return
+	}
+	<-before.done
+	g.parts = before.parts
+	for _, w := range g.parts {
+		w.failedAt = time.Time{}
 	}
 }
 
 func newGrower(a *Agent, pool string) *grower {
-	return &grower{agent: a, pool: pool, poke: make(chan struct{}, 1), stop: func() {}, fresh: true, refall: true,
+	return &grower{agent: a, pool: pool, poke: make(chan struct{}, 1), stop: func() {}, done: make(chan struct{}), fresh: true, refall: true,
 		parts: map[policy.Part]*growing{policy.PartData: {}, policy.PartMetadata: {}}}
 }
 
@@ -257,7 +280,12 @@ func (g *grower) glance(ctx context.Context, p policy.Pool, rules policy.PoolRul
 		wait = min(wait, g.parts[part].look(g.agent.growers.now(), size, percent, rule, quiet(part)))
 	}
 	for _, part := range []policy.Part{policy.PartMetadata, policy.PartData} {
-		g.agent.level(ctx, p, part, f.percent(part))
+		if g.agent.passes(p, part, f.percent(part)) { // which is told with how the pool is
+			return 0, false
+		}
+	}
+	for _, part := range []policy.Part{policy.PartMetadata, policy.PartData} {
+		g.agent.level(ctx, p, part, f.percent(part)) // it may have fallen below one
 		g.clear(p, part)
 	}
 	return wait, true
@@ -329,24 +357,35 @@ func (g *grower) tend(ctx context.Context, v *View, p policy.Pool, lv lvm.Pool, 
 	} {
 		a.level(ctx, p, one.part, one.percent)
 		next, did := g.tendPart(ctx, v, p, lv, one.part, rules, one.rule, one.size, one.percent)
-		wait, grew = min(wait, next), grew || did
+		if did { // what is left for the other one is seen anew
+			return 0, true
+		}
+		wait = min(wait, next)
 	}
-	return wait, grew
+	return wait, false
 }
 
 // tendPart has one part grow if it is to.
 func (g *grower) tendPart(ctx context.Context, v *View, p policy.Pool, lv lvm.Pool, part policy.Part, rules policy.PoolRules, rule policy.Growth, size lvm.Size, percent float64) (wait time.Duration, grew bool) {
 	a, w, now := g.agent, g.parts[part], g.agent.growers.now()
-	s := rules.State(part, fillOf(v, p, lv))
-	s.Grown, s.SinceGrown = !w.grownAt.IsZero(), now.Sub(w.grownAt)
-	d := rule.Decide(s)
+	decide := func(v *View, lv lvm.Pool) policy.GrowthVerdict {
+		s := rules.State(part, fillOf(v, p, lv))
+		s.Grown, s.SinceGrown = !w.grownAt.IsZero(), now.Sub(w.grownAt)
+		return rule.Decide(s)
+	}
+	d := decide(v, lv)
 	wait = w.look(now, int64(size), percent, rule, quiet(part))
 	switch {
-	case d.To > 0 && !w.failedAt.IsZero() && now.Sub(w.failedAt) < max(rule.CoolDown, retryAtLeast):
+	case d.To > 0 && w.rests(now, percent, rule):
 		return policy.PollMin, false
 	case d.To > 0:
 		g.detachFirst(ctx, v, p, lv, part, lvm.Size(d.To), rules)
-		grew, err := a.growPart(ctx, p, part, lvm.Size(d.To))
+		grew := false
+		var err error
+		d, grew, err = a.growPart(ctx, p, part, decide)
+		if err == nil && d.To <= 0 { // others took what was left: the next look tells
+			return policy.PollMin, false
+		}
 		if err != nil {
 			if ctx.Err() != nil {
 				return policy.PollMin, false
@@ -369,6 +408,15 @@ func (g *grower) tendPart(ctx context.Context, v *View, p policy.Pool, lv lvm.Po
 	}
 	g.clear(p, part)
 	return wait, false
+}
+
+// rests says whether it is too soon to try again what failed: within the cool-down, unless it is nearly full.
+func (w *growing) rests(now time.Time, percent float64, rule policy.Growth) bool {
+	rest := retryAtLeast
+	if percent < policy.NearlyFull {
+		rest = max(rule.CoolDown, rest)
+	}
+	return !w.failedAt.IsZero() && now.Sub(w.failedAt) < rest
 }
 
 // cannot tells that a part cannot grow: once for each reason, and again after an hour if it is so then.
@@ -411,20 +459,29 @@ func (gs *growers) problems() (all []string) {
 	return all
 }
 
-// growPart has one part of a pool grow, by one command. It is false when somebody else was quicker.
-func (a *Agent) growPart(ctx context.Context, p policy.Pool, part policy.Part, to lvm.Size) (bool, error) {
-	data, metadata := to, lvm.Size(0)
-	if part == policy.PartMetadata {
-		data, metadata = 0, to
-	}
+// growPart has one part of a pool grow, by one command, as far as is decided of what is so when its turn comes: another pool of the group may
+// have taken what was left. It did not grow when somebody else was quicker, or when nothing is decided any more.
+func (a *Agent) growPart(ctx context.Context, p policy.Pool, part policy.Part, decide func(*View, lvm.Pool) policy.GrowthVerdict) (d policy.GrowthVerdict, grew bool, err error) {
 	ctx, leave := a.gate.insist(ctx) // writers that are being ended lose what a full pool does not take
 	defer leave()
-	err := a.store.write(ctx, lvm.VG(p.Group), func(ctx context.Context, w lvm.Writer, _ *View) (edit, error) {
+	err = a.store.write(ctx, lvm.VG(p.Group), func(ctx context.Context, w lvm.Writer, v *View) (edit, error) {
+		lv, ok := findPool(v.Groups, p)
+		if !ok || !lv.HasTag(catalog.PoolTag(p.Name)) || !lv.Known {
+			return nil, nil
+		}
+		if d = decide(v, lv); d.To <= 0 {
+			return nil, nil
+		}
+		data, metadata := lvm.Size(d.To), lvm.Size(0)
+		if part == policy.PartMetadata {
+			data, metadata = 0, data
+		}
 		defer a.store.forget()
+		grew = true
 		return nil, w.ExtendPool(ctx, lvm.Name(p.LV), data, metadata)
 	})
 	if errors.Is(err, lvm.ErrShrink) {
-		return false, nil
+		return d, false, nil
 	}
-	return err == nil, err
+	return d, grew && err == nil, err
 }

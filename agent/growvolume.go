@@ -164,7 +164,7 @@ func (a *Agent) tendVolume(ctx context.Context, id catalog.ID, w *volumeGrowing)
 		Grown: !w.grownAt.IsZero(), SinceGrown: now.Sub(w.grownAt),
 	})
 	switch {
-	case (r.Growing || d.To > 0) && !w.failedAt.IsZero() && now.Sub(w.failedAt) < max(rule.CoolDown, retryAtLeast):
+	case (r.Growing || d.To > 0) && w.rests(now, percent, rule):
 		return blockedEvery
 	case r.Growing: // it has room that its file system does not have yet: no more before that
 		if !a.during(ctx, func(ctx context.Context) { err = a.finishGrowth(ctx, r.ID) }) {

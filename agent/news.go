@@ -170,37 +170,51 @@ func (a *Agent) sample(v *View, step time.Duration) {
 // levelSlack is how many percent a pool must fall below a level before the sysadmin is told again that it passed it.
 const levelSlack = 2
 
+// passed is the level that was told last after a part of a pool came to so many percent, of sorted levels, and the one that it passed, rising;
+// 0 for none.
+func passed(levels []float64, told, percent float64) (now, passed float64) {
+	for told > 0 && percent < told-levelSlack {
+		below := 0.0
+		for _, l := range levels {
+			if l < told {
+				below = l
+			}
+		}
+		told = below
+	}
+	for _, l := range levels {
+		if l > told && percent >= l {
+			told, passed = l, l
+		}
+	}
+	return told, passed
+}
+
+// passes says whether a part of a pool passes a level that was not told yet.
+func (a *Agent) passes(p policy.Pool, part policy.Part, percent float64) (yes bool) {
+	a.past.with(func(h *history.History) {
+		_, level := passed(a.config().Mail.Levels, h.Levels[partKey(p.Name, part)], percent)
+		yes = level > 0
+	})
+	return yes
+}
+
 // level tells when a part of a pool passed one of the levels, rising.
 func (a *Agent) level(ctx context.Context, p policy.Pool, part policy.Part, percent float64) {
-	levels := a.config().Mail.Levels // sorted
-	key := partKey(p.Name, part)
-	var passed float64
+	levels := a.config().Mail.Levels
+	var level float64
 	a.past.with(func(h *history.History) {
-		told := h.Levels[key]
-		for told > 0 && percent < told-levelSlack {
-			below := 0.0
-			for _, l := range levels {
-				if l < told {
-					below = l
-				}
-			}
-			told = below
-		}
-		for _, l := range levels {
-			if l > told && percent >= l {
-				told, passed = l, l
-			}
-		}
-		h.Levels[key] = told
+		key := partKey(p.Name, part)
+		h.Levels[key], level = passed(levels, h.Levels[key], percent)
 	})
-	if passed == 0 {
+	if level == 0 {
 		return
 	}
 	kind := warningNews
-	if passed == slices.Max(levels) && passed >= policy.NearlyFull {
+	if level == slices.Max(levels) && level >= policy.NearlyFull {
 		kind = urgentNews
 	}
-	a.news(ctx, kind, p.Name, "pool "+p.Name+": "+string(part)+" passed "+policy.FormatPercent(passed)+": it is "+policy.FormatPercent(percent)+" full")
+	a.news(ctx, kind, p.Name, "pool "+p.Name+": "+string(part)+" passed "+policy.FormatPercent(level)+": it is "+policy.FormatPercent(percent)+" full")
 }
 
 // partKey is what a part of a pool is called in the history.

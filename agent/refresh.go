@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"lls/agent/api"
 	"lls/agent/catalog"
@@ -183,9 +184,9 @@ func inherit(to, from *catalog.Record) {
 }
 
 // retired is a volume after its refresh. Its lease is its successor's, so that it does not stay in the trash for ever.
-func retired(r *catalog.Record, next catalog.ID, a *Agent) catalog.Record {
+func retired(r *catalog.Record, next catalog.ID, at time.Time) catalog.Record {
 	gone := *r
-	gone.State, gone.Deleted, gone.NextID = catalog.Trash, a.opts.Now(), next
+	gone.State, gone.Deleted, gone.NextID = catalog.Trash, at, next
 	gone.Lease, gone.Forever = catalog.Record{}.Lease, false
 	return gone
 }
@@ -311,7 +312,7 @@ func (a *Agent) swap(ctx context.Context, old, next *catalog.Record) error {
 			return nil, err
 		}
 		lease := a.past.age(was.ID).Heir()
-		gone, live := retired(was, made.ID, a), *made
+		gone, live := retired(was, made.ID, v.Catalog.DeletedAt(was, a.opts.Now())), *made
 		inherit(&live, was) // it may have changed since
 		live.State = catalog.Live
 		for _, x := range []struct{ from, to *catalog.Record }{{was, &gone}, {made, &live}} {

@@ -30,7 +30,7 @@ func TestACrashInARefreshIsUndoneOrFinished(t *testing.T) {
 			next := catalog.Record{ID: catalog.NewID(), Name: was.Name, Owner: was.Owner, State: catalog.Making, Access: was.Access, Origin: was.Origin, FS: was.FS}
 			err := b.lvm.Write(t.Context(), testVG, func(w lvm.Writer) error {
 				err := w.Snapshot(t.Context(), lvm.Snapshot{Origin: b.record(string(was.Origin)).LV.Name, Name: next.LVName(), Tags: next.Tags(), Activate: true})
-				gone, live := retired(was, next.ID, b.agent), next
+				gone, live := retired(was, next.ID, b.agent.opts.Now()), next
 				live.State = catalog.Live
 				for _, x := range [][2]*catalog.Record{{was, &gone}, {&next, &live}}[:tt.steps] {
 					add, del := x[0].Changes(x[1])

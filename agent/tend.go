@@ -346,7 +346,7 @@ func (a *Agent) expire(ctx context.Context, v *View, r *catalog.Record) error {
 			return nil, err
 		}
 		to := *now
-		to.State, to.Deleted = catalog.Trash, a.opts.Now()
+		to.State, to.Deleted = catalog.Trash, v.Catalog.DeletedAt(now, a.opts.Now())
 		add, del := now.Changes(&to)
 		if err := w.Retag(ctx, r.LV.Name, add, del); err != nil {
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"lls/lvm"
 )
@@ -125,6 +126,18 @@ func (c *Catalog) one(asker Asker, owners []Owner, name Name, trash bool) (*Reco
 		}
 	}
 	return found, nil
+}
+
+// DeletedAt is when r goes to the trash if that is now: later than all of that owner and name that are there, whatever the clock says, since
+// the latest of them is what its name means.
+func (c *Catalog) DeletedAt(r *Record, now time.Time) time.Time {
+	at := now.Truncate(time.Second) // as it is written down
+	for _, other := range c.Records {
+		if other.State == Trash && other.Owner == r.Owner && other.Name == r.Name && other.ID != r.ID && !at.After(other.Deleted) {
+			at = other.Deleted.Add(time.Second)
+		}
+	}
+	return at
 }
 
 // Taken finds what stands in the way of owner's having a volume called name: a live one, or one being made.
