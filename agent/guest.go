@@ -32,6 +32,7 @@ type guest struct {
 
 	showing sync.Mutex     // held while /dev/mf is brought up to what is
 	shown   []mount.Node   // there
+	laid    bool           // what lies there was set by this agent
 	granted map[grant]bool // what may be opened there; a privileged container has been given the rules
 	settled bool           // what is there, and what may be opened, is what should be
 	ready   atomic.Bool    // liblxc may be asked about it: its start-host hook has ended
@@ -270,6 +271,13 @@ func pick[T any](first bool, a, b T) T {
 	return b
 }
 
+// areLaid says whether the guest's nodes were set since it is served, whatever else failed.
+func (g *guest) areLaid() bool {
+	g.showing.Lock()
+	defer g.showing.Unlock()
+	return g.laid
+}
+
 // injectNodes puts /dev/mf into the container, and what it is to show. Without it LLS works all the same.
 func (a *Agent) injectNodes(ctx context.Context, g *guest) {
 	if g.nodes == nil {
@@ -278,9 +286,11 @@ func (a *Agent) injectNodes(ctx context.Context, g *guest) {
 	if there, err := a.mounts.NodesInjected(g.box, g.nodes); err == nil && there {
 		return
 	}
-	if err := a.showNodesSoon(ctx, g); err != nil && !errors.As(err, new(*mount.SetError)) {
+	if err := a.showNodesSoon(ctx, g); err != nil {
 		a.log.Warn("cannot show all devices at /dev/mf", "container", g.Owner, "error", err)
-		return // what lies there may be of an earlier start
+		if !g.areLaid() && !errors.As(err, new(*mount.SetError)) {
+			return // what lies there may be of an earlier start
+		}
 	}
 	if err := a.mounts.InjectNodes(ctx, g.nodes, g.box); err != nil {
 		a.log.Warn("cannot put /dev/mf into the container", "container", g.Owner, "error", err)

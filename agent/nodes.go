@@ -160,6 +160,7 @@ func (a *Agent) showNodes(ctx context.Context, g *guest, v *View) (err error) {
 	defer release()
 	_, setErr := g.nodes.Set(want)
 	g.shown = want
+	g.laid = g.laid || setErr == nil
 	var failed *mount.SetError
 	switch {
 	case errors.As(setErr, &failed) && failed.Failed == nil: // some cannot be shown; none is there that should not be
@@ -171,8 +172,11 @@ func (a *Agent) showNodes(ctx context.Context, g *guest, v *View) (err error) {
 		} else {
 			withheld = true // liblxc may not be asked yet
 		}
-	default: // a node that is still there may be open to all: nothing is let go of
+	default: // a node that is still there may be open to all
 		err = errors.Join(err, setErr)
+		if !g.box.Mapped && g.ready.Load() { // but for the device rules, which are no container's to change
+			err = errors.Join(err, a.takeRules(ctx, g, granted))
+		}
 		g.granted = nil
 	}
 	g.settled = err == nil && !withheld

@@ -119,19 +119,10 @@ func (a *Agent) hold(v *View, want map[grant]bool) (err error) {
 func (a *Agent) rules(ctx context.Context, g *guest, want map[grant]bool) (err error) {
 	had := g.granted
 	g.granted = nil // should it fail, all is said again
-	mine := a.raw.of(func(x grant) bool { return x.key == g.Key() })
-	for _, x := range mine {
-		if want[x] {
-			continue
-		}
-		if !g.box.Mapped {
-			if err := a.containers.SetDevice(ctx, g.Container, false, x.rule()); err != nil {
-				return err // the device stays ours, so that its number is not used again
-			}
-		}
-		err = errors.Join(err, a.raw.forget(x))
+	if err = a.takeRules(ctx, g, want); err != nil {
+		return err
 	}
-	for _, x := range mine {
+	for _, x := range a.raw.of(func(x grant) bool { return x.key == g.Key() }) {
 		if !want[x] || had[x] || g.box.Mapped {
 			continue
 		}
@@ -140,6 +131,20 @@ func (a *Agent) rules(ctx context.Context, g *guest, want map[grant]bool) (err e
 		}
 	}
 	g.granted = want
+	return err
+}
+
+// takeRules takes back what a guest is not to have any more. Of a privileged one only the device rules count, whatever lies at its /dev/mf.
+func (a *Agent) takeRules(ctx context.Context, g *guest, want map[grant]bool) (err error) {
+	for _, x := range a.raw.of(func(x grant) bool { return x.key == g.Key() && !want[x] }) {
+		if !g.box.Mapped {
+			if setErr := a.containers.SetDevice(ctx, g.Container, false, x.rule()); setErr != nil {
+				err = errors.Join(err, setErr) // the device stays ours, so that its number is not used again
+				continue
+			}
+		}
+		err = errors.Join(err, a.raw.forget(x))
+	}
 	return err
 }
 
@@ -154,7 +159,9 @@ func (a *Agent) settle(ctx context.Context, id catalog.ID) error {
 			if err := a.showNodesTo(ctx, g); err != nil {
 				a.log.Warn("cannot show all devices at /dev/mf", "container", g.Owner, "error", err)
 			}
+			continue
 		}
+		a.retractUnserved(ctx, x.key, func(one grant) bool { return one == x })
 	}
 	v, err := a.store.current(ctx, workAge)
 	if err != nil {

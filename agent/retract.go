@@ -2,7 +2,11 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"sync"
+
+	"lls/agent/container"
+	"lls/agent/mount"
 )
 
 // retract takes back what a guest was granted whose device nobody has held since, which may be another volume's by now: what is at
@@ -18,14 +22,16 @@ func (a *Agent) retract(ctx context.Context, g *guest) error {
 		return nil // it has ended
 	}
 	defer release()
+	var setErr error
 	if g.nodes != nil {
-		if _, err := g.nodes.Set(nil); err != nil {
-			return err
-		}
+		_, setErr = g.nodes.Set(nil)
 	}
 	g.shown, g.settled = nil, false
 	for _, x := range lost {
-		if !g.box.Mapped {
+		if g.box.Mapped && setErr != nil {
+			return setErr // that node is all there is
+		}
+		if !g.box.Mapped { // whose root keeps the nodes that he wants: his device rules are what counts
 			if err := a.containers.SetDevice(ctx, g.Container, false, x.rule()); err != nil {
 				return err
 			}
@@ -35,7 +41,43 @@ func (a *Agent) retract(ctx context.Context, g *guest) error {
 			return err
 		}
 	}
-	return nil
+	return setErr
+}
+
+// retractUnserved takes device rules back from a container that runs and is not served, as when its root keeps the agent from that. An
+// unprivileged one has none; its nodes nobody can take away then.
+func (a *Agent) retractUnserved(ctx context.Context, key string, pick func(grant) bool) {
+	all, _ := a.containers.List(paths(a.config()))
+	i := slices.IndexFunc(all, func(c container.Container) bool { return c.Key() == key })
+	if i < 0 {
+		return
+	}
+	c := all[i]
+	ctx, cancel := context.WithTimeout(ctx, showDeadline)
+	defer cancel()
+	pid, err := a.containers.Init(ctx, c)
+	if err != nil {
+		return // it has ended, or nobody can tell: what it was granted stays ours
+	}
+	box, err := mount.OpenBox(pid, nil)
+	if err != nil {
+		return
+	}
+	defer box.Close()
+	if box.Mapped {
+		return
+	}
+	for _, x := range a.raw.of(func(x grant) bool { return x.key == key && pick(x) }) {
+		err := a.containers.SetDevice(ctx, c, false, x.rule())
+		if err == nil {
+			err = a.raw.forget(x)
+		}
+		if err != nil {
+			a.log.Warn("cannot take back what a container may open that is not served", "container", c.Owner, "volume", x.id, "error", err)
+			continue
+		}
+		a.log.Info("took back a right to open a device of a container that is not served", "container", c.Owner, "volume", x.id)
+	}
 }
 
 // retractAll does that for all that run, before anybody is served: until then nothing that is made can get the number of such a device.
@@ -58,10 +100,10 @@ func (a *Agent) retractAll(ctx context.Context) {
 		}
 		done.Go(func() {
 			a.adoptOne(ctx, c)
-			if g := a.guests.get(c.Key()); g != nil {
-				if err := a.showNodesTo(ctx, g); err != nil {
-					a.log.Warn("cannot take back what a container may open", "container", c.Owner, "error", err)
-				}
+			if g := a.guests.get(c.Key()); g == nil {
+				a.retractUnserved(ctx, c.Key(), func(grant) bool { return true })
+			} else if err := a.showNodesTo(ctx, g); err != nil {
+				a.log.Warn("cannot take back what a container may open", "container", c.Owner, "error", err)
 			}
 		})
 	}

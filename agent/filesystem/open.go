@@ -20,15 +20,8 @@ func NewMount(name string, options []Option, attributes int) (*os.File, error) {
 		return nil, fmt.Errorf("cannot mount %s: %w", name, err)
 	}
 	defer unix.Close(fs)
-	for _, o := range options {
-		if o.Value == "" {
-			err = unix.FsconfigSetFlag(fs, o.Name)
-		} else {
-			err = unix.FsconfigSetString(fs, o.Name, o.Value)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("cannot mount %s with %s: %w", name, o.Name, explain(fs, err))
-		}
+	if err := configure(fs, options); err != nil {
+		return nil, fmt.Errorf("cannot mount %s %w", name, err)
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {
 		return nil, fmt.Errorf("cannot mount %s: %w", name, explain(fs, err))
@@ -38,6 +31,37 @@ func NewMount(name string, options []Option, attributes int) (*os.File, error) {
 		return nil, fmt.Errorf("cannot mount %s: %w", name, explain(fs, err))
 	}
 	return os.NewFile(uintptr(fd), name), nil
+}
+
+// Reconfigure changes options of the file system itself, for all its mounts. root is the root of one of them.
+func Reconfigure(root *os.File, options []Option) error {
+	fs, err := unix.Fspick(int(root.Fd()), "", unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH)
+	if err != nil {
+		return fmt.Errorf("cannot change the options of %s: %w", root.Name(), err)
+	}
+	defer unix.Close(fs)
+	if err := configure(fs, options); err != nil {
+		return fmt.Errorf("cannot change the options of %s: %w", root.Name(), err)
+	}
+	if err := unix.FsconfigReconfigure(fs); err != nil {
+		return fmt.Errorf("cannot change the options of %s: %w", root.Name(), explain(fs, err))
+	}
+	return nil
+}
+
+// configure sets options of a file system that is not made, or changed, before they are all set.
+func configure(fs int, options []Option) (err error) {
+	for _, o := range options {
+		if o.Value == "" {
+			err = unix.FsconfigSetFlag(fs, o.Name)
+		} else {
+			err = unix.FsconfigSetString(fs, o.Name, o.Value)
+		}
+		if err != nil {
+			return fmt.Errorf("with %s: %w", o.Name, explain(fs, err))
+		}
+	}
+	return nil
 }
 
 // explain adds what the kernel has written about the failure: each read of the

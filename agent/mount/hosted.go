@@ -86,6 +86,9 @@ func (h *hosted) ready() error {
 		}
 	}
 	h.dev = at.Dev
+	if err := h.writable(); err != nil {
+		return err
+	}
 	err = unix.MountSetattr(int(h.dir.Fd()), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Propagation: unix.MS_SHARED})
 	if err != nil {
 		return fmt.Errorf("cannot share the mount: %w", err)
@@ -100,6 +103,16 @@ func (h *hosted) ready() error {
 	}
 	h.group = p.PeerGroup
 	return nil
+}
+
+// writable undoes what the root of a privileged container can do to the file system itself, by a remount: have it read-only for all, for the
+// host too. He can do it again at any moment.
+func (h *hosted) writable() error {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(h.dir.Fd()), &fs); err != nil || fs.Flags&unix.ST_RDONLY == 0 {
+		return err
+	}
+	return filesystem.Reconfigure(h.dir, []filesystem.Option{{Name: "rw"}})
 }
 
 // create mounts a new tmpfs and makes dir its root.

@@ -71,7 +71,8 @@ func (n *Nodes) Set(want []Node) (changed bool, err error) {
 	n.set.Lock()
 	defer n.set.Unlock()
 	l, left := layOut(want)
-	n.tidy() // what lies there could have used up all there is
+	_ = n.writable() // if not, what follows tells
+	n.tidy()         // what lies there could have used up all there is
 	s := &setter{hosted: n.hosted}
 	s.all(l)
 	n.tidy()

@@ -31,6 +31,7 @@ func (t *Tree) Copy(path string, src *os.File, mode os.FileMode) error {
 }
 
 func (t *Tree) put(path string, src io.Reader, mode os.FileMode) error {
+	_ = t.writable() // if not, what follows tells
 	dir, base, err := t.parent(path)
 	if err != nil {
 		return fmt.Errorf("cannot write %s in the tree: %w", path, err)
