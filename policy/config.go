@@ -5,7 +5,6 @@ package policy
 import (
 	"fmt"
 	"maps"
-	"net"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -147,42 +146,6 @@ func (t *table) lxcPaths(v any) (paths []LXCPath) {
 		paths = append(paths, one)
 	}
 	return paths
-}
-
-func (t *table) mail(m *Mail) {
-	address := textWhere(func(s string) error {
-		if s == "" || strings.ContainsAny(s, " \t,;<>\"") || s[0] == '-' {
-			return fmt.Errorf("%q is no mail address", s)
-		}
-		return nil
-	})
-	getList(t, "mail.to", &m.To, address)
-	get(t, "mail.from", &m.From, func(v any) (string, error) {
-		if v == "" {
-			return "", nil
-		}
-		return address(v)
-	})
-	get(t, "mail.relay", &m.Relay, textWhere(func(s string) error {
-		host, port, err := net.SplitHostPort(s)
-		if s != "" && (err != nil || host == "" || port == "") {
-			return fmt.Errorf("%q is no HOST:PORT", s)
-		}
-		return nil
-	}))
-	get(t, "mail.sendmail", &m.Sendmail, textWhere(func(s string) error {
-		if s != "" && !filepath.IsAbs(s) {
-			return fmt.Errorf("%q is no absolute path", s)
-		}
-		return nil
-	}))
-	if m.Sendmail == "" && m.Relay == "" && len(m.To) > 0 {
-		t.wrongAt("mail.sendmail", "mail could go nowhere: there is no relay either; for no mail at all, set to = []")
-	}
-	get(t, "mail.every", &m.Every, duration)
-	getList(t, "mail.levels", &m.Levels, admission)
-	slices.Sort(m.Levels)
-	m.Levels = slices.Compact(m.Levels)
 }
 
 // pools reads each pool's own table.
