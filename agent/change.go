@@ -75,14 +75,27 @@ func (c *call) halfGrown(ctx context.Context, r *catalog.Record, err error) erro
 	if now := v.Catalog.ByID(r.ID); now != nil {
 		r = now
 	}
-	name, size := v.Catalog.Shown(c.asker, r), r.LV.Size.String()
-	if read, err := lvm.ParseSize(size); err != nil || read != r.LV.Size {
-		size = strconv.FormatInt(int64(r.LV.Size), 10) + "B" // what is typed is not to be less than it has
-	}
+	name, size := v.Catalog.Shown(c.asker, r), typed(r.LV.Size) // which is not to be less than it has
 	e := api.Errorf(api.Busy, "cannot resize %s: it has grown to %s, but its file system has not: it is in use", name, r.LV.Size).Because(err).
 		WithHint("end what uses it, then have its file system grow: lls resize %s %s", name, size)
 	e.Holders = c.holders(ctx, r.LV, true)
 	return e
+}
+
+// typed is a size as somebody can type it who wants exactly that: as it is shown, unless that is rounded.
+func typed(s lvm.Size) string {
+	if text := s.String(); sameSize(text, s) {
+		return text
+	}
+	if s%lvm.MiB == 0 {
+		return strconv.FormatInt(int64(s/lvm.MiB), 10) + "M"
+	}
+	return strconv.FormatInt(int64(s), 10) + "B"
+}
+
+func sameSize(text string, s lvm.Size) bool {
+	read, err := lvm.ParseSize(text)
+	return err == nil && read == s
 }
 
 // extend grows the volume itself, after marking that its file system is to follow: a start after a crash in between finishes it.
@@ -102,7 +115,7 @@ func (c *call) extend(ctx context.Context, w lvm.Writer, v *View, r *catalog.Rec
 		return nil, api.Errorf(api.Denied, "cannot resize %s: it is read-only", name).WithHint("take a writable copy: lls snapshot %s NAME", name)
 	}
 	if size < r.LV.Size {
-		return nil, api.Errorf(api.Malformed, "cannot resize %s to %s: it has %s, and volumes only grow", name, size, r.LV.Size).
+		return nil, api.Errorf(api.Malformed, "cannot resize %s to %s: it has %s, and volumes only grow", name, typed(size), typed(r.LV.Size)).
 			WithHint("give a larger size, or a step: lls resize %s +1G", name)
 	}
 	size = v.roundUp(r.LV.VG, size)
@@ -407,7 +420,7 @@ func (c *call) purge(ctx context.Context, in api.NameRequest) (api.Volume, error
 	var depend *lvm.DependentsError
 	switch {
 	case errors.Is(err, lvm.ErrOpen):
-		return api.Volume{}, c.busy(ctx, "purge", in.Name, r.LV, true).Because(err)
+		return api.Volume{}, c.heldInTrash(ctx, v, in.Name, r).Because(err)
 	case errors.As(err, &depend) && !c.asker.Admin:
 		return api.Volume{}, api.Errorf(api.Busy, "cannot purge %s: other volumes depend on it", in.Name).Because(err).
 			WithHint("ask the sysadmin which: lls-agent info NAME")
@@ -415,4 +428,18 @@ func (c *call) purge(ctx context.Context, in api.NameRequest) (api.Volume, error
 		return api.Volume{}, err
 	}
 	return c.show(v, r, nil), nil
+}
+
+// heldInTrash is the error of a purge of what somebody has open. Its owner can end nothing that others do.
+func (c *call) heldInTrash(ctx context.Context, v *View, name string, r *catalog.Record) *api.Error {
+	e := c.busy(ctx, "purge", name, r.LV, true)
+	if len(e.Holders) == 0 || slices.ContainsFunc(e.Holders, func(h api.Holder) bool { return h.Container != api.AnotherContainer }) {
+		return e
+	}
+	ask := "ask the sysadmin, who sees them: lls-agent info " + r.Owner.Name + "/" + string(r.LV.Name)
+	kept := c.agent.expiry(v, r).Trash
+	if kept <= 0 || r.Forever || !r.Lease.IsZero() {
+		return e.WithHint("only others have it: try again when they have let go, or %s", ask)
+	}
+	return e.WithHint("only others have it: it is purged by itself %s after they have let go; else try again then, or %s", policy.FormatSpan(kept), ask)
 }

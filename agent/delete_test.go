@@ -99,3 +99,56 @@ func TestWhatOthersHoldUnseenGoesToTheTrashAtOnce(t *testing.T) {
 	}
 	b.post(b.admin, api.PathMount, api.MountRequest{Name: "d", Path: "/mnt"}, api.NotFound)
 }
+
+func TestAPurgeOfWhatIsHeldSaysWhatItsOwnerCanDo(t *testing.T) {
+	child := exec.CommandContext(t.Context(), "sleep", "600") // the agent's own process does not count
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = child.Wait() }) // killed as the context ends
+	mine := mount.Holder{PID: child.Process.Pid, Command: "sleep", MountNS: 7, Path: "/data", Kind: mount.HeldMount}
+	other := mine
+	other.PID, other.Command = 1, "init"
+	own, asked := "end what uses it, then: lls umount mine", "ask the sysadmin, who sees them: lls-agent info c1/mine."
+	alone := "only others have it: try again when they have let go, or " + asked
+	for _, tt := range []struct {
+		name   string
+		held   []mount.Holder
+		config string
+		keep   string
+		admin  bool
+		want   string
+	}{
+		{name: "nobody is known", want: own},
+		{name: "by its owner", held: []mount.Holder{mine}, want: own},
+		{name: "by both", held: []mount.Holder{other, mine}, want: own},
+		{name: "by others", held: []mount.Holder{other}, want: "only others have it: it is purged by itself 7d after they have let go; else try again then, or " + asked},
+		{name: "by others, with other times", held: []mount.Holder{other}, config: "[expiry]\ntrash = \"36h\"\n", want: "only others have it: it is purged by itself 1d 12h after they have let go; else try again then, or " + asked},
+		{name: "by others, where nothing is purged", held: []mount.Holder{other}, config: "[expiry]\ntrash = \"0\"\n", want: alone},
+		{name: "by others, with a lease", held: []mount.Holder{other}, keep: "9d", want: alone},
+		{name: "for the sysadmin, who sees all", held: []mount.Holder{other}, admin: true, want: "end what uses it, then: lls umount c1/mine"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b, _, v := refreshScene(t)
+			b.post(b.c1, api.PathUmount, api.UmountRequest{Target: "mine"}, "")
+			delete(b.agent.guests.all, b.guest1.Key()) // which has no tree to be told in
+			b.reload(testConfig + tt.config)
+			b.agent.guests.all[b.guest1.Key()] = b.guest1
+			if tt.keep != "" {
+				b.post(b.c1, api.PathKeep, api.KeepRequest{Name: "mine", For: tt.keep}, "")
+			}
+			b.agent.holds = func(context.Context, uint32, uint32) ([]mount.Holder, error) { return []mount.Holder{other}, nil }
+			b.lvm.SetOpen(testVG, b.record(v.ID).LV.Name, true)
+			b.post(b.c1, api.PathDelete, api.NameRequest{Name: "mine"}, "")
+			b.agent.holds = func(context.Context, uint32, uint32) ([]mount.Holder, error) { return tt.held, nil }
+			client, name := b.c1, "mine"
+			if tt.admin {
+				client, name = b.admin, "c1/mine"
+			}
+			e := api.AsError(client.Post(t.Context(), api.PathPurge, api.NameRequest{Name: name}, nil))
+			if want := strings.Replace(tt.want, "c1/mine.", "c1/"+string(b.record(v.ID).LV.Name), 1); e.Code != api.Busy || e.Hint != want {
+				t.Errorf("%v; %s\nwant %s", e, e.Hint, want)
+			}
+		})
+	}
+}

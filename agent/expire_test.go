@@ -87,6 +87,40 @@ func TestWhatIsUsedWhileOthersExpireStays(t *testing.T) {
 	}
 }
 
+func TestAnAnnouncementSaysWhenItGoes(t *testing.T) {
+	for notice, words := range map[string]string{
+		"10m": "c1/mine is unused, and goes to the trash in 10m",
+		"0":   "c1/mine is unused, and goes to the trash at once",
+	} {
+		b := newBench(t)
+		b.reload(testConfig + quietMail + "[expiry]\nunused = \"10m\"\nnotice = \"" + notice + "\"\n")
+		b.agent.guests.all[b.guest1.Key()] = b.guest1
+		b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, "")
+		id := catalog.ID(b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "mine"}, "").ID)
+		v, f, all := b.due(policy.Announce, id)
+		w := b.agent.feed.join()
+		b.agent.carryOut(t.Context(), v, f, v.Catalog.ByID(id), all[id])
+		b.agent.feed.leave(w)
+		wantLines(t, b.news(), words)
+		rest, err := policy.ParseDuration(notice)
+		if err != nil {
+			t.Fatal(err)
+		}
+		owner := &call{agent: b.agent, asker: b.guest1.asker(), guest: b.guest1}
+		heard := 0
+		for ch := range w {
+			heard++
+			e, ok := owner.event(ch)
+			if !ok || e.What != api.EventExpiring || e.Name != "mine" || e.Expires == nil || !e.Expires.Equal(all[id].at.Add(rest)) {
+				t.Errorf("the owner hears %+v, %v", e, ok)
+			}
+		}
+		if heard != 1 {
+			t.Errorf("it was told %d times", heard)
+		}
+	}
+}
+
 func TestWhatIsUsedWhileOthersAreAnnouncedIsNot(t *testing.T) {
 	b := newBench(t)
 	b.reload(testConfig + quietMail + "[expiry]\nunused = \"10m\"\nnotice = \"10m\"\n")

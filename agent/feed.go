@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"lls/agent/api"
 	"lls/agent/catalog"
@@ -17,7 +18,8 @@ type change struct {
 	view     *View // that names it
 	guest    *guest
 	path     string
-	why      string // of api.EventFull
+	why      string     // of api.EventFull
+	expires  *time.Time // of api.EventExpiring
 }
 
 // differences are the changes from one catalog to another.
@@ -126,6 +128,9 @@ func (c *call) event(ch change) (api.Event, bool) {
 			return e, false
 		}
 		e.Why = ch.why
+	}
+	if c.asker.Admin || r.Owner == c.asker.Owner {
+		e.Expires = ch.expires
 	}
 	e.Name, e.Owner = ch.view.Catalog.Shown(c.asker, r), r.Owner.Name
 	if ch.what == api.EventMounted || ch.what == api.EventUnmounted {

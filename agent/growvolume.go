@@ -294,10 +294,10 @@ func (c *call) growTo(v *View, r *catalog.Record, in api.SetRequest) (int64, err
 	case rule.Threshold <= 0:
 		return 0, api.Errorf(api.Denied, "cannot set %s: growth.volume lets no volume here grow by itself", in.Name).WithHint("grow it by hand: lls resize %s +1G", in.Name)
 	case rule.Cap > 0 && int64(size) > rule.Cap:
-		return 0, api.Errorf(api.Denied, "cannot set %s: growth.volume.cap lets it grow by itself to %s, not to %s", in.Name, lvm.Size(rule.Cap), size).
-			WithHint("try: lls set %s --grow-to %s", in.Name, lvm.Size(rule.Cap))
+		return 0, api.Errorf(api.Denied, "cannot set %s: growth.volume.cap lets it grow by itself to %s, not to %s", in.Name, typed(lvm.Size(rule.Cap)), typed(size)).
+			WithHint("try: lls set %s --grow-to %s", in.Name, typed(lvm.Size(rule.Cap)))
 	case size < r.LV.Size:
-		return 0, api.Errorf(api.Malformed, "cannot set %s: it has %s already, which is more than %s", in.Name, r.LV.Size, size).
+		return 0, api.Errorf(api.Malformed, "cannot set %s: it has %s already, which is more than %s", in.Name, typed(r.LV.Size), typed(size)).
 			WithHint("give a larger size, or: lls set %s --grow-to %s", in.Name, api.NoGrowth)
 	}
 	return int64(size), nil

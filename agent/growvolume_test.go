@@ -83,6 +83,27 @@ func TestSetSaysHowFarAVolumeGrows(t *testing.T) {
 	}
 }
 
+func TestTheHintOfACapCanBeTyped(t *testing.T) {
+	for cap, words := range map[string]string{
+		"8G":          "lets it grow by itself to 8G, not to 9G",
+		"1267M":       "lets it grow by itself to 1267M, not to 9G",
+		"1328545793B": "lets it grow by itself to 1328545793B, not to 9G",
+		"8193M":       "lets it grow by itself to 8193M, not to 9G",
+	} {
+		b := newBench(t)
+		b.reload(testConfig + "[growth.volume]\ncap = \"" + cap + "\"\n")
+		b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: "1G"}, "")
+		e := api.AsError(b.c1.Post(t.Context(), api.PathSet, api.SetRequest{Name: "a", GrowTo: "9G"}, nil))
+		size, ok := strings.CutPrefix(e.Hint, "try: lls set a --grow-to ")
+		if !ok || !strings.Contains(e.Message, words) {
+			t.Errorf("%v; %s", e, e.Hint)
+		}
+		if v := b.post(b.c1, api.PathSet, api.SetRequest{Name: "a", GrowTo: size}, ""); v.GrowTo <= 1<<30 {
+			t.Errorf("%s gives %+v", size, v)
+		}
+	}
+}
+
 func TestAVolumeGrowsToWhatItsOwnerSaid(t *testing.T) {
 	b := newBench(t)
 	b.reload(testConfig + quietMail)

@@ -298,8 +298,12 @@ func (a *Agent) carryOut(ctx context.Context, v *View, f facts, r *catalog.Recor
 		if !still {
 			return
 		}
-		a.tell(change{what: api.EventExpiring, was: r, now: r, view: v})
-		a.newsOf(ctx, plainNews, r.Owner, v.pool(r.LV).Name, v.Catalog.Shown(a.admin(), r)+" is unused, and goes to the trash in "+policy.FormatSpan(d.Wait), d.Reasons...)
+		a.tell(change{what: api.EventExpiring, was: r, now: r, view: v, expires: a.expires(r)})
+		when := "in " + policy.FormatSpan(d.Wait)
+		if d.Wait <= 0 { // without a notice
+			when = "at once"
+		}
+		a.newsOf(ctx, plainNews, r.Owner, v.pool(r.LV).Name, v.Catalog.Shown(a.admin(), r)+" is unused, and goes to the trash "+when, d.Reasons...)
 		return
 	case policy.Trash:
 		err = a.expire(ctx, v, r)

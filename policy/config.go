@@ -5,7 +5,6 @@ package policy
 import (
 	"fmt"
 	"maps"
-	"net"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -128,6 +127,9 @@ func groupID(v any) (uint32, error) {
 
 func (t *table) lxcPaths(v any) (paths []LXCPath) {
 	at, seen := t.at("lxc.paths"), map[string]bool{}
+	if list, ok := v.([]any); ok && len(list) == 0 {
+		t.bad(at, "it is empty: without a path there is no container that LLS could work in")
+	}
 	for i, values := range t.tables(at, v) {
 		one, k := LXCPath{}, t.table(below(at, element(i)), values, []string{"path", "label"})
 		get(k, "path", &one.Path, text)
@@ -149,42 +151,6 @@ func (t *table) lxcPaths(v any) (paths []LXCPath) {
 	return paths
 }
 
-func (t *table) mail(m *Mail) {
-	address := textWhere(func(s string) error {
-		if s == "" || strings.ContainsAny(s, " \t,;<>\"") || s[0] == '-' {
-			return fmt.Errorf("%q is no mail address", s)
-		}
-		return nil
-	})
-	getList(t, "mail.to", &m.To, address)
-	get(t, "mail.from", &m.From, func(v any) (string, error) {
-		if v == "" {
-			return "", nil
-		}
-		return address(v)
-	})
-	get(t, "mail.relay", &m.Relay, textWhere(func(s string) error {
-		host, port, err := net.SplitHostPort(s)
-		if s != "" && (err != nil || host == "" || port == "") {
-			return fmt.Errorf("%q is no HOST:PORT", s)
-		}
-		return nil
-	}))
-	get(t, "mail.sendmail", &m.Sendmail, textWhere(func(s string) error {
-		if s != "" && !filepath.IsAbs(s) {
-			return fmt.Errorf("%q is no absolute path", s)
-		}
-		return nil
-	}))
-	if m.Sendmail == "" && m.Relay == "" && len(m.To) > 0 {
-		t.wrongAt("mail.sendmail", "mail could go nowhere: there is no relay either; for no mail at all, set to = []")
-	}
-	get(t, "mail.every", &m.Every, duration)
-	getList(t, "mail.levels", &m.Levels, admission)
-	slices.Sort(m.Levels)
-	m.Levels = slices.Compact(m.Levels)
-}
-
 // pools reads each pool's own table.
 func (p *parser) pools(c *Config, v any) {
 	if v == nil {
@@ -195,7 +161,7 @@ func (p *parser) pools(c *Config, v any) {
 		p.bad([]string{"pools"}, "%s is no table: each pool has its own, such as [pools.main]", written(v))
 		return
 	}
-	seen := map[string]string{}
+	seen, loops := map[string]string{}, map[string]Pool{}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		at := []string{"pools", name}
 		values, ok := all[name].(map[string]any)
@@ -210,6 +176,7 @@ func (p *parser) pools(c *Config, v any) {
 			p.bad(at, "it is the same thin pool as pools.%s", other)
 		}
 		seen[pool.Group+"/"+pool.LV] = name
+		t.checkLoop(pool, loops)
 		c.Pools = append(c.Pools, pool)
 		if sets := t.settings(rawKeys()); len(sets) > 0 {
 			c.rules = append(c.rules, rule{pool: name, sets: sets})
@@ -242,6 +209,26 @@ func (t *table) pool(pool *Pool) {
 		}
 		return nil
 	}))
+}
+
+// checkLoop finds two files for one group, and one file for two: a file holds all of a group. before are the pools that were read, by group
+// and by file.
+func (t *table) checkLoop(pool Pool, before map[string]Pool) {
+	if pool.Group == "" || pool.Loop == "" {
+		return // another pool of the group may name the file
+	}
+	group, file := "group "+pool.Group, "file "+filepath.Clean(pool.Loop)
+	if other, ok := before[group]; ok && filepath.Clean(other.Loop) != filepath.Clean(pool.Loop) {
+		t.wrongAt("loop", "%s is in %s by pools.%s: one file holds all of a volume group", pool.Group, other.Loop, other.Name)
+	}
+	if other, ok := before[file]; ok && other.Group != pool.Group {
+		t.wrongAt("loop", "it holds the volume group %s by pools.%s: a file holds one group", other.Group, other.Name)
+	}
+	for _, key := range []string{group, file} {
+		if _, ok := before[key]; !ok {
+			before[key] = pool
+		}
+	}
 }
 
 // Pool finds a pool by name; the empty name is the first one's. The second result is false when there is none.

@@ -242,6 +242,32 @@ func TestEverythingWrongIsToldAtOnceByLine(t *testing.T) {
 	}
 }
 
+func TestWhatCanBeMeantIsTaken(t *testing.T) {
+	const two = "[pools.a]\nvg = \"g\"\nlv = \"a\"\nloop = \"/g.img\"\n[pools.b]\nvg = \"g\"\nlv = \"b\"\n"
+	for text, want := range map[string]string{
+		"[lxc]\npaths = []\n":          "f:2: lxc.paths: it is empty: without a path there is no container that LLS could work in",
+		two:                            "", // the file is named once
+		two + "loop = \"/g.img\"\n":    "",
+		two + "loop = \"/x/../g.img\"": "",
+		two + "[pools.c]\nvg = \"h\"\nlv = \"a\"\nloop = \"/h.img\"\n":             "",
+		"[[rules]]\npool = \"main\"\nlimits.volumes = 1\n":                         "", // no pool is there yet
+		two + "[[rules]]\npool = \"b\"\nlimits.volumes = 1\n":                      "",
+		two + "[[rules]]\npool = \"c*\"\nlimits.volumes = 1\n":                     "",
+		two + "[[rules]]\npool = \"[cd]\"\nlimits.volumes = 1\n":                   "",
+		"[[rules]]\ncontainer = \"host\"\nexpiry.trash = \"1d\"\n":                 "",
+		"[[rules]]\ncontainer = \"host\"\ngrowth.volume.cap = \"1G\"\n":            "",
+		"[[rules]]\ncontainer = \"host*\"\nlimits.operations_per_minute = 1\n":     "",
+		"[[rules]]\ncontainer = \"host\"\nlimits.operations_per_minute = 1\n":      "f:3: rules.limits.operations_per_minute: the sysadmin, who is \"host\", is not limited; a container of that name is \"[h]ost\"",
+		"[[rules]]\ncontainer = \"host\"\nlimits = { size = \"0\" }\n":             "f:3: rules.limits.size: the sysadmin, who is \"host\", is not limited; a container of that name is \"[h]ost\"",
+		two + "[[rules]]\npool = \"\"\ncontainer = \"[h]ost\"\nlimits.size=\"1G\"": "",
+	} {
+		_, err := Parse("f", []byte(text), size)
+		if got := fmt.Sprint(err); err == nil && want != "" || err != nil && got != want {
+			t.Errorf("%s gives %v, want %q", text, err, want)
+		}
+	}
+}
+
 func TestASyntaxErrorHasItsLine(t *testing.T) {
 	for text, want := range map[string]string{
 		"default_fs = \"xfs\"\nx = = 1\n":                  "f:2: ",

@@ -265,6 +265,8 @@ func TestVerdictsAreTold(t *testing.T) {
 	fstab.Counting, fstab.Idle = CountingIdle, 10*day
 	capped := month
 	capped.IdleMax = 90 * day
+	atOnce := month
+	atOnce.Notice = 0
 	trash := with(func(s *Subject) { s.State, s.Deleted = StateTrash, noon.Add(-2*day) })
 	tests := []struct {
 		name    string
@@ -278,6 +280,8 @@ func TestVerdictsAreTold(t *testing.T) {
 		{"young", month, idleSnapshot(), old(12 * day), []string{"unused for 12d of 30d"}, "in 18d of running time its owner is told that it will go", "lls-agent keep mine --for 7d"},
 		{"due", month, idleSnapshot(), old(30 * day), []string{"unused for 30d of 30d"}, "in 7d of running time it goes to the trash", "mounting it"},
 		{"told", month, idleSnapshot(), told, []string{"unused for 30d of 30d", "its owner was told 2d ago, of 7d"}, "in 5d of running time it goes to the trash", "mounting it"},
+		{"due, without a notice", atOnce, idleSnapshot(), old(30 * day), []string{"unused for 30d of 30d"}, "then it goes to the trash", "mounting it"},
+		{"told, without a notice", atOnce, idleSnapshot(), told, []string{"unused for 30d of 30d", "its owner was told 2d ago"}, "in 7d of running time it is purged", "mounting it"},
 		{"fstab", month, with(func(s *Subject) { s.InFstab = Yes }), fstab, []string{"kept: its container's fstab names it", "unused for 1d of 30d"}, "nothing happens to it by itself", "the line out of the fstab"},
 		{"unknown fstab", month, with(func(s *Subject) { s.InFstab, s.FstabUnknown = Unknown, "line 3 is odd" }), fstab, []string{"kept: it is not known whether its container's fstab names it (line 3 is odd)", "unused for 1d of 30d"}, "nothing happens to it by itself", "names volumes as lls:NAME"},
 		{"unknown fstab with a cap", capped, with(func(s *Subject) { s.InFstab, s.FstabUnknown = Unknown, "it cannot be read" }), fstab, []string{"kept: it is not known whether its container's fstab names it (it cannot be read), which counts for 10d of 90d", "unused for 1d of 30d"}, "in 109d of running time its owner is told that it will go", "fstab"},

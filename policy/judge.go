@@ -202,8 +202,12 @@ func (e Expiry) tellAge(s Subject, age Age, now time.Time) (told []string) {
 		}
 	case s.State == StateLive && s.Snapshot && !s.Visible && e.Unused > 0:
 		told = append(told, fmt.Sprintf("unused for %s of %s", FormatSpan(age.Unused), FormatSpan(e.Unused)))
-		if next, _ := e.inLife(s, age, now); next == Trash {
+		next, _ := e.inLife(s, age, now)
+		switch {
+		case next == Trash && e.Notice > 0:
 			told = append(told, fmt.Sprintf("its owner was told %s ago, of %s", FormatSpan(age.SinceAnnounced), FormatSpan(e.Notice)))
+		case next == Trash: // as soon as that was noted
+			told = append(told, fmt.Sprintf("its owner was told %s ago", FormatSpan(age.SinceAnnounced)))
 		}
 	}
 	return told

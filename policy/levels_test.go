@@ -16,7 +16,7 @@ func TestAPoolMustGrowBeforeItIsClosed(t *testing.T) {
 		"[growth.metadata]\nthreshold = 91":                                                               "f:2: growth.metadata.threshold: the pool's metadata grows from 91% on only, but nothing new is made from 90% on (limits.metadata_percent): it must not be more, or be 0 for never",
 		"[[rules]]\ngrowth.metadata.threshold = 91":                                                       "f:2: rules.growth.metadata.threshold: the pool's metadata grows from 91% on only, but nothing new is made from 90% on (limits.metadata_percent): it must not be more, or be 0 for never",
 		pools + "[[rules]]\npool = \"*\"\nlimits.metadata_percent = 50":                                   "f:9: rules.limits.metadata_percent: nothing new is made from 50% on, but the pool's metadata grows from 70% on only (growth.metadata.threshold): that must not be more, or be 0 for never",
-		pools + "[[rules]]\npool = \"c\"\nlimits.data_percent = 50":                                       "", // there is no such pool
+		pools + "[[rules]]\npool = \"c*\"\nlimits.data_percent = 50":                                      "", // there is no such pool
 		pools + "[limits]\ndata_percent = 50\n[[rules]]\npool = \"a\"\ngrowth.data.threshold = 50":        "f:8: limits.data_percent: nothing new is made from 50% on, but the pool's data grows from 80% on only (growth.data.threshold): that must not be more, or be 0 for never",
 		pools + "[limits]\ndata_percent = 50\n[[rules]]\npool = \"[ab]\"\ngrowth.data.threshold = 50":     "",
 		pools + "[[rules]]\npool = \"b\"\nlimits.data_percent = 50\n[[rules]]\ngrowth.data.threshold = 0": "",

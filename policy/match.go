@@ -98,6 +98,7 @@ func (p *parser) rules(c *Config, v any) map[int]*table {
 		get(t, "pool", &r.pool, pattern)
 		get(t, "container", &r.container, pattern)
 		get(t, "volume", &r.volume, pattern)
+		t.checkPool(c, r.pool)
 		r.sets = t.settings(keys)
 		t.checkScope(keys)
 		if len(r.sets) == 0 && len(p.wrong) == wrong {
@@ -134,5 +135,26 @@ func (t *table) checkScope(keys []key) {
 				t.wrongAt(k.name, "a rule with a %s cannot set it: %s", by.what, k.scope.why)
 			}
 		}
+		if t.values["container"] == sysadmin && k.scope.container && strings.HasPrefix(k.name, "limits.") {
+			t.wrongAt(k.name, "the sysadmin, who is %q, is not limited; a container of that name is %q", sysadmin, "[h]ost")
+		}
 	}
+}
+
+// sysadmin is what stands for the host in place of a container.
+const sysadmin = "host"
+
+// checkPool finds a rule for a pool that the file does not have, where it has any: what is no pattern can only be a name.
+func (t *table) checkPool(c *Config, name string) {
+	if name == "" || len(c.Pools) == 0 || strings.ContainsAny(name, `*?[\`) {
+		return
+	}
+	if _, ok := c.Pool(name); ok {
+		return
+	}
+	var all []string
+	for _, p := range c.Pools {
+		all = append(all, p.Name)
+	}
+	t.wrongAt("pool", "no pool is called %q; there are %s", name, strings.Join(all, ", "))
 }

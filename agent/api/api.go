@@ -396,4 +396,6 @@ type Event struct {
 	Container string    `json:"container,omitempty"` // of a mount, as in [Mount]
 	Why       string    `json:"why,omitempty"`       // of EventFull
 	Path      string    `json:"path,omitempty"`
+	// Expires is when it goes to the trash at the earliest, of EventExpiring: only time that the agent sees counts.
+	Expires *time.Time `json:"expires,omitempty"`
 }

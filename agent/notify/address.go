@@ -1,12 +1,10 @@
 package notify
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/mail"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -88,32 +86,4 @@ func relay(text string) (host string, port int, err error) {
 		return "", 0, fmt.Errorf("%q is no host:port of a mail relay", text)
 	}
 	return host, int(number), nil
-}
-
-// Check says all that is wrong with a configuration. It does not look whether anything is there.
-func (c Config) Check() error {
-	var wrong []error
-	note := func(err error) {
-		if err != nil {
-			wrong = append(wrong, err)
-		}
-	}
-	here := identity{host: "localhost", domain: "localhost"}
-	for _, to := range c.To {
-		_, err := here.address(to)
-		note(err)
-	}
-	_, err := here.from(c)
-	note(err)
-	if c.Relay != "" {
-		_, _, err := relay(c.Relay)
-		note(err)
-	}
-	if c.Sendmail != "" && !filepath.IsAbs(c.Sendmail) {
-		note(fmt.Errorf("%q is no absolute path of a program", c.Sendmail))
-	}
-	if c.Every < 0 {
-		note(errors.New("the time between mails is less than nothing"))
-	}
-	return errors.Join(wrong...)
 }

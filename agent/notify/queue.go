@@ -111,9 +111,7 @@ func openQueue(dir string, log *slog.Logger) (*queue, error) {
 	}
 	q := &queue{dir: dir, log: log}
 	q.read(sentName, &q.sent)
-	if now := time.Now(); q.sent.At.After(now) { // the clock was set back
-		q.sent.At = now
-	}
+	q.clock(time.Now())
 	q.next = q.sent.Last + 1
 	for _, f := range files {
 		q.take(f.Name())
@@ -132,6 +130,13 @@ func openQueue(dir string, log *slog.Logger) (*queue, error) {
 		q.leftOut = l
 	}
 	return q, nil
+}
+
+// clock is told what time it is. What was sent later than that was sent before the clock was set back: how long ago, nobody knows.
+func (q *queue) clock(now time.Time) {
+	if q.sent.At.After(now) {
+		q.sent.At = now
+	}
 }
 
 // take takes in one file of an earlier process.

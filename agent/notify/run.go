@@ -97,6 +97,7 @@ func (n *Notifier) due(now time.Time) (Config, *message, time.Duration) {
 		n.queue.drop()
 		return c, nil, nothing
 	}
+	n.queue.clock(now) // the time that an earlier process noted is one of the wall clock
 	wait := n.retryAt.Sub(now)
 	if !n.queue.sent.At.IsZero() {
 		wait = max(wait, n.queue.sent.At.Add(c.Every).Sub(now))

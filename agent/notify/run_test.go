@@ -230,6 +230,33 @@ func TestARestartSendsWhatIsQueuedAndNoMoreOften(t *testing.T) {
 	})
 }
 
+// A time of this process has a monotonic part, which no clock that is set changes. One of an earlier process has none.
+func TestAClockThatIsSetBackDelaysNoMailForLong(t *testing.T) {
+	for _, back := range []time.Duration{2 * time.Hour, 10 * 365 * 24 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			s := play(t, t.TempDir(), five(), &post{})
+			s.tell(t, "one")
+			s.stop()
+			p := &post{}
+			s = play(t, s.dir, five(), p)
+			s.mu.Lock()
+			s.queue.sent.At = s.queue.sent.At.Add(back) // as it looks to a clock that is so much earlier
+			s.mu.Unlock()
+			if err := s.Add(Item{Line: "two", Severity: Urgent}); err != nil {
+				t.Fatal(err)
+			}
+			for range 5 {
+				pass(time.Minute)
+				s.poke() // whatever wakes it starts no new wait
+			}
+			synctest.Wait()
+			if mails, _ := p.got(); len(mails) != 1 || !strings.HasSuffix(mails[0].Subject, "two") {
+				t.Errorf("%v back: there are %+v; %+v", back, mails, s.Status())
+			}
+		})
+	}
+}
+
 func TestAnEndWhileSendingLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := play(t, t.TempDir(), five(), &post{slow: time.Minute})

@@ -199,21 +199,6 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-func TestConfigsAreChecked(t *testing.T) {
-	for _, c := range []Config{{}, {To: []string{"root", "x@y.example"}, From: "LLS <lls@y.example>", Relay: "mail.example:587", Every: time.Minute},
-		{Relay: "mail"}, {Relay: "192.0.2.1"}, {Relay: "[2001:db8::1]:25"}, {Relay: "[2001:db8::1]"}, {Sendmail: "/opt/sendmail"}} {
-		if err := c.Check(); err != nil {
-			t.Errorf("%+v: %v", c, err)
-		}
-	}
-	for _, c := range []Config{{To: []string{"a b"}}, {From: "-x"}, {Relay: ":25"}, {Relay: "mail:0"}, {Relay: "mail:smtp"}, {Relay: "mail:99999"},
-		{Relay: "smtp://mail"}, {Relay: "unix:///run/x"}, {Sendmail: "sendmail"}, {Every: -1}} {
-		if err := c.Check(); err == nil || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%+v: %v", c, err)
-		}
-	}
-}
-
 func TestTheDomainOfUsers(t *testing.T) {
 	for _, c := range [][3]string{{"lab", "example.org", "example.org"}, {"lab", "not a domain", "localhost"}, {"odd host", "", ""}} {
 		if got := identify(c[0], c[1]); c[2] != "" && got.domain != c[2] || !isHostName(got.domain) {

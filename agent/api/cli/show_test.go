@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"lls/agent/api"
 )
 
 func TestSize(t *testing.T) {
@@ -100,6 +102,29 @@ func FuzzQuote(f *testing.F) {
 			t.Errorf("%q is quoted %q", s, q)
 		}
 	})
+}
+
+func TestWhatHappensIsALine(t *testing.T) {
+	now := time.Date(2026, 11, 22, 14, 3, 5, 0, time.UTC)
+	week, none := now.Add(7*24*time.Hour), now
+	for _, tt := range []struct {
+		event api.Event
+		want  string
+	}{
+		{api.Event{What: api.EventCreated, Name: "mine"}, "14:03:05 created mine"},
+		{api.Event{What: api.EventMounted, Name: "mine", Container: "c1", Path: "/x"}, "14:03:05 mounted mine at /x in c1"},
+		{api.Event{What: api.EventFull, Name: "mine", Why: "99% full"}, "14:03:05 full mine: 99% full"},
+		{api.Event{What: api.EventExpiring, Name: "mine", Expires: &week},
+			"14:03:05 expiring mine: nobody uses it, and it goes to the trash on 2026-11-29 14:03 (in 7d); to keep it: lls keep mine --for 7d"},
+		{api.Event{What: api.EventExpiring, Name: "mine", Expires: &none},
+			"14:03:05 expiring mine: nobody uses it, and it goes to the trash on 2026-11-22 14:03 (now); to keep it: lls keep mine --for 7d"},
+		{api.Event{What: api.EventExpiring, Name: "mine"}, "14:03:05 expiring mine"}, // from an older agent
+	} {
+		tt.event.Time = now
+		if got := happened(tt.event, now, "lls keep mine --for 7d"); got != tt.want {
+			t.Errorf("got  %s\nwant %s", got, tt.want)
+		}
+	}
 }
 
 func TestTableAlignsByCharacter(t *testing.T) {

@@ -263,7 +263,7 @@ func watch() Command {
 		Run: func(ctx context.Context, c *Call) error {
 			return c.client.Watch(ctx, func(e api.Event) error {
 				if !c.json {
-					return c.Show(e, happened(e, c.Now()))
+					return c.Show(e, happened(e, c.Now(), c.Hint("keep", e.Name, "--for", "7d")))
 				}
 				text, err := encode(e, "")
 				if err != nil {
@@ -276,8 +276,8 @@ func watch() Command {
 	}
 }
 
-// happened is an event in one line.
-func happened(e api.Event, now time.Time) string {
+// happened is an event in one line. keep is what to type to keep its volume.
+func happened(e api.Event, now time.Time, keep string) string {
 	line := e.Time.In(now.Location()).Format("15:04:05") + " " + e.What + " " + e.Name
 	switch {
 	case e.Path != "":
@@ -286,6 +286,8 @@ func happened(e api.Event, now time.Time) string {
 		line += " in " + e.Container
 	case e.Why != "":
 		line += ": " + e.Why
+	case e.Expires != nil:
+		line += ": nobody uses it, and it goes to the trash on " + dateIn(*e.Expires, now) + "; to keep it: " + keep
 	}
 	return line
 }
