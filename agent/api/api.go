@@ -232,7 +232,7 @@ type Explanation struct {
 	State   string   `json:"state"`
 	Action  string   `json:"action"` // now: keep, announce, trash or purge
 	Reasons []string `json:"reasons"`
-	Next    string   `json:"next"`
+	Next    string   `json:"next"` // in words: what is due now, and what comes after
 	Change  []string `json:"change,omitempty"`
 }
 
