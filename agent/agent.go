@@ -93,6 +93,8 @@ type Agent struct {
 	volumes *volumeGrowers
 	holds   func(ctx context.Context, major, minor uint32) ([]mount.Holder, error) // who holds a device; a mount.Finder's
 	placing shared[*whereabouts]
+	// lastPlaces are those that were read last, for whoever need not read them anew; nil before the first time.
+	lastPlaces atomic.Pointer[whereabouts]
 
 	mu        sync.Mutex
 	cfg       *policy.Config
@@ -244,6 +246,7 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 	a.hear(watching, a.sources)
 	admin := a.listen(ln, nil)
 	a.adopt(ctx)
+	a.work.Go(func() { a.firstLook(watching) })
 	a.up.Store(true)
 	ready()
 	a.loop(ctx, reload)

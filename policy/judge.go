@@ -181,6 +181,13 @@ func (age Age) trashOf(s Subject) time.Duration {
 	return age.Trash
 }
 
+// Next is what of a Verdict is for programs: what happens next to a volume that stays as it is, and after how much more running time; 0 is
+// now, and of Keep it is Never.
+func (e Expiry) Next(s Subject, age Age, now time.Time) (Action, time.Duration) {
+	next, wait, _ := e.plan(s, age, now)
+	return next, max(wait, 0)
+}
+
 // Judge decides what is to be done with a volume now; age is what Observe made of it. What it says of the time after holds as long as the volume, the policy and the
 // pace of the clock stay as they are. The caller acts on Announce and then notes it with Age.Announce, so that no time counts before
 // the owner was told.
