@@ -27,6 +27,7 @@ import (
 // Options say where things are. All of them are needed.
 type Options struct {
 	Config  string // lls.toml
+	Kept    string // a file for the text of the lls.toml that was taken last
 	Client  string // the static client that containers get
 	Trees   string // a directory of the host for the containers' trees
 	Socket  string // the sysadmin's
@@ -93,6 +94,8 @@ type Agent struct {
 	volumes *volumeGrowers
 	holds   func(ctx context.Context, major, minor uint32) ([]mount.Holder, error) // who holds a device; a mount.Finder's
 	placing shared[*whereabouts]
+	// lastPlaces are those that were read last, for whoever need not read them anew; nil before the first time.
+	lastPlaces atomic.Pointer[whereabouts]
 
 	mu        sync.Mutex
 	cfg       *policy.Config
@@ -157,10 +160,7 @@ func (a *Agent) config() *policy.Config {
 
 // Reload reads lls.toml. On an error the configuration that is in force stays, and the status tells of it.
 func (a *Agent) Reload(ctx context.Context) error {
-	cfg, err := setup.ReadConfig(a.opts.Config)
-	if _, gone := os.Stat(a.opts.Config); err == nil && errors.Is(gone, os.ErrNotExist) && len(a.config().Pools) > 0 {
-		err = fmt.Errorf("%s is gone, and it named pools", a.opts.Config) // an editor may be about to put it back
-	}
+	cfg, text, err := a.readConfig()
 	a.mu.Lock()
 	a.badConfig = err
 	a.mu.Unlock()
@@ -172,6 +172,52 @@ func (a *Agent) Reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.take(ctx, cfg)
+	if err := history.Save(a.opts.Kept, text); err != nil {
+		a.log.Warn("cannot keep what lls.toml says for a start with a bad one", "error", err)
+	}
+	return nil
+}
+
+// readConfig reads lls.toml, whose text it gives as well; none is empty.
+func (a *Agent) readConfig() (*policy.Config, []byte, error) {
+	text, err := os.ReadFile(a.opts.Config)
+	if errors.Is(err, os.ErrNotExist) {
+		if old := a.config(); old != nil && len(old.Pools) > 0 {
+			return nil, nil, fmt.Errorf("%s is gone, and it named pools", a.opts.Config) // an editor may be about to put it back
+		}
+	} else if err != nil {
+		return nil, nil, fmt.Errorf("cannot read %s: %w", a.opts.Config, err)
+	}
+	cfg, err := setup.ParseConfig(a.opts.Config, text)
+	return cfg, text, err
+}
+
+// firstConfig reads lls.toml at the start. Where it is refused, the one that was taken last is in force, as it was for the agent before: a
+// mistake must not end what it did not change. Where there is none, the agent cannot run.
+func (a *Agent) firstConfig(ctx context.Context) error {
+	bad := a.Reload(ctx)
+	if bad == nil {
+		return nil
+	}
+	text, err := os.ReadFile(a.opts.Kept)
+	if errors.Is(err, os.ErrNotExist) {
+		return bad
+	}
+	var cfg *policy.Config
+	if err == nil {
+		cfg, err = setup.ParseConfig(a.opts.Kept, text)
+	}
+	if err != nil {
+		return errors.Join(bad, fmt.Errorf("cannot take the configuration that was taken last: %w", err))
+	}
+	a.log.Error("the configuration that was taken last stays in force", "error", bad)
+	a.take(ctx, cfg)
+	return nil
+}
+
+// take has a configuration in force.
+func (a *Agent) take(ctx context.Context, cfg *policy.Config) {
 	for _, p := range cfg.Pools {
 		if p.Loop == "" {
 			continue
@@ -196,7 +242,6 @@ func (a *Agent) Reload(ctx context.Context) error {
 		}
 	}
 	a.log.Info("configuration read", "pools", len(cfg.Pools), "lxcpaths", len(cfg.LXCPaths))
-	return nil
 }
 
 // Timing of what goes on by itself.
@@ -210,7 +255,7 @@ const (
 // called when the sysadmin's socket answers and running containers have been looked at; reload is a channel of requests to read
 // lls.toml again.
 func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) error {
-	if err := a.Reload(ctx); err != nil {
+	if err := a.firstConfig(ctx); err != nil {
 		return err
 	}
 	a.recover(ctx)
@@ -244,6 +289,7 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 	a.hear(watching, a.sources)
 	admin := a.listen(ln, nil)
 	a.adopt(ctx)
+	a.work.Go(func() { a.firstLook(watching) })
 	a.up.Store(true)
 	ready()
 	a.loop(ctx, reload)

@@ -335,7 +335,7 @@ func newBench(t *testing.T) *bench {
 	}
 	c1 := container.Container{Dir: "/var/lib/lxc", Base: "c1", Owner: catalog.Owner{Name: "c1", Token: "t1"}}
 	c2 := container.Container{Dir: "/var/lib/lxc", Base: "c2", Owner: catalog.Owner{Name: "c2", Token: "t2"}}
-	b.agent, err = New(Options{Config: b.config, Trees: "/nonexistent", Version: "test", History: dir + "/history.json", SelfPID: os.Getpid(), Log: slog.New(slog.DiscardHandler), Now: time.Now},
+	b.agent, err = New(Options{Config: b.config, Kept: b.config + ".kept", Trees: "/nonexistent", Version: "test", History: dir + "/history.json", SelfPID: os.Getpid(), Log: slog.New(slog.DiscardHandler), Now: time.Now},
 		b.parts(fakeContainers{all: []container.Container{c1, c2}}))
 	if err != nil {
 		t.Fatal(err)

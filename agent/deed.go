@@ -10,7 +10,7 @@ import (
 )
 
 // deed is what a verdict has done to a volume, if it is to the trash or out of it.
-func (a *Agent) deed(v *View, r *catalog.Record, d verdict) (history.Deed, bool) {
+func (a *Agent) deed(v *View, r *catalog.Record, d policy.Verdict) (history.Deed, bool) {
 	done := history.Deed{Purge: d.Action == policy.Purge, Owner: r.Owner.Name, Pool: v.pool(r.LV).Name, Line: v.Catalog.Shown(a.admin(), r), Why: d.Reasons}
 	switch d.Action {
 	case policy.Trash:

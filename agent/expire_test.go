@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"maps"
 	"net/url"
 	"strings"
 	"testing"
@@ -16,7 +15,7 @@ import (
 
 // due has snapshots of c1 unused until all of them are to be announced, or, once they were, to go to the trash, and does nothing yet.
 // The result is the view of that look, and the verdict on each.
-func (b *bench) due(action policy.Action, ids ...catalog.ID) (*View, facts, map[catalog.ID]verdict) {
+func (b *bench) due(action policy.Action, ids ...catalog.ID) (*View, facts, map[catalog.ID]policy.Verdict) {
 	b.t.Helper()
 	a := b.agent
 	for range 100 {
@@ -26,14 +25,13 @@ func (b *bench) due(action policy.Action, ids ...catalog.ID) (*View, facts, map[
 		}
 		f, now := a.gather(b.t.Context(), v), a.opts.Now().Add(policy.MaxStep)
 		a.opts.Now = func() time.Time { return now }
-		all, ready := map[catalog.ID]verdict{}, true
+		all, ready := map[catalog.ID]policy.Verdict{}, true
 		for _, id := range ids {
 			r := v.Catalog.ByID(id)
 			e, s := a.expiry(v, r), a.subject(v, f, r)
 			age := e.Observe(a.past.age(id), s, policy.MaxStep, now)
 			a.past.history.Ages[string(id)] = age
-			all[id] = verdict{e.Judge(s, age, now), now}
-			a.past.verdicts = maps.Clone(all)
+			all[id] = e.Judge(s, age, now)
 			if all[id].Action == policy.Announce && action != policy.Announce {
 				a.carryOut(b.t.Context(), v, f, r, all[id])
 			}
@@ -129,7 +127,6 @@ func TestWhatIsUsedWhileOthersAreAnnouncedIsNot(t *testing.T) {
 	one := catalog.ID(b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "one"}, "").ID)
 	two := catalog.ID(b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "two"}, "").ID)
 	v, f, all := b.due(policy.Announce, one, two)
-	b.agent.past.verdicts = all
 	b.post(b.c1, api.PathMount, api.MountRequest{Name: "two", Path: "/data"}, "")
 	for _, id := range []catalog.ID{one, two} {
 		b.agent.carryOut(t.Context(), v, f, v.Catalog.ByID(id), all[id])

@@ -136,7 +136,7 @@ func newMonth(t *testing.T, seed uint64) *month {
 	if err := os.WriteFile(config, []byte(monthConfig), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	m.opts = Options{Config: config, Trees: "/nonexistent", History: filepath.Join(dir, "history.json"), Version: "test", SelfPID: os.Getpid(),
+	m.opts = Options{Config: config, Kept: config + ".kept", Trees: "/nonexistent", History: filepath.Join(dir, "history.json"), Version: "test", SelfPID: os.Getpid(),
 		Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return m.wall }}
 	m.restart()
 	return m

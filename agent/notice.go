@@ -9,23 +9,30 @@ import (
 	"lls/policy"
 )
 
-// expires is when a volume goes to the trash, or out of it, as far as its owner was told; nil when that is not so.
-func (a *Agent) expires(r *catalog.Record) *time.Time {
-	d, ok := a.past.verdict(r.ID)
-	if !ok || d.Next != policy.Trash && d.Next != policy.Purge || d.Wait == policy.Never || (d.Next == policy.Purge) != (r.State == catalog.Trash) {
+// expires is when a volume goes to the trash, or out of it, as far as its owner was told; nil when that is not so. It is judged anew, by
+// its tags and mounts of now: only the fstabs and containers are those of the last look, and the time since then is yet to be counted.
+func (a *Agent) expires(v *View, r *catalog.Record) *time.Time {
+	f, looked := a.past.lastLook()
+	if f == nil {
 		return nil
 	}
-	if r.State == catalog.Live && !a.past.age(r.ID).Announced {
+	now := *f
+	if w := a.lastPlaces.Load(); w != nil {
+		now.places = w
+	}
+	e, s := a.expiry(v, r), a.subject(v, now, r)
+	next, wait := e.Next(s, e.Observe(a.past.age(r.ID), s, 0, looked), looked)
+	if next != policy.Trash && next != policy.Purge { // a volume goes to the trash only after its owner was told
 		return nil
 	}
-	at := d.at.Add(d.Wait)
+	at := looked.Add(wait)
 	return &at
 }
 
 // remindAll writes into every container which of its volumes will go. Before the first look that is not known, and what the agent before
 // wrote holds.
 func (a *Agent) remindAll() {
-	if !a.past.judged() {
+	if !a.past.looked() {
 		return
 	}
 	for _, g := range a.guests.list() {
@@ -55,7 +62,7 @@ func (a *Agent) remind(g *guest) error {
 		if s := a.volumes.why(r.ID); s.kind != "" {
 			fmt.Fprintf(&b, "%s is %s. What helps: %s\n", r.Name, s.why, s.remedy)
 		}
-		if at := a.expires(r); at != nil {
+		if at := a.expires(v, r); at != nil {
 			fmt.Fprintf(&b, "%s is not used, and goes to the trash on %s. To keep it: lls keep %s --for 7d\n", r.Name, at.Format("2006-01-02 15:04"), r.Name)
 		}
 	}

@@ -50,7 +50,13 @@ func tooManyMounts(verb, name string) *api.Error {
 }
 
 // places reads where volumes are mounted. What was mounted before the call is there.
-func (a *Agent) places() *whereabouts { return a.placing.get(a.readPlaces) }
+func (a *Agent) places() *whereabouts {
+	return a.placing.get(func() *whereabouts {
+		w := a.readPlaces()
+		a.lastPlaces.Store(w)
+		return w
+	})
+}
 
 func (a *Agent) readPlaces() *whereabouts {
 	w, keep := &whereabouts{at: map[device][]place{}}, a.activeDevices()

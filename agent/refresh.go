@@ -78,8 +78,8 @@ func (c *call) refreshed(ctx context.Context, old, next catalog.ID) (api.Refresh
 		until := was.Deleted.Add(keep)
 		out.Old.Expires = &until
 	}
-	if edits, known := c.agent.frees(old); known {
-		out.Edits = &edits
+	if edits, at, known := c.agent.measured.freesAt(old); known {
+		out.Edits, out.EditsAt = &edits, &at
 	}
 	return out, nil
 }

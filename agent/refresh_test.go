@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"lls/agent/api"
 	"lls/agent/catalog"
@@ -95,6 +96,19 @@ func TestARefreshPutsANewSnapshotInTheSamePlace(t *testing.T) {
 	back := b.post(b.c1, api.PathUndelete, api.UndeleteRequest{Name: "mine", As: "mine-old"}, "")
 	if back.ID != old.ID || b.record(old.ID).NextID != "" || b.names(b.c1, true) != "mine=live mine-old=live d=live" {
 		t.Errorf("back is %+v of %s", b.record(old.ID), b.names(b.c1, true))
+	}
+}
+
+// What was written since the pool was read is edits as well, so whoever is told how much they are is told of when.
+func TestARefreshSaysWhenItsFigureWasRead(t *testing.T) {
+	b, _, old := refreshScene(t)
+	read := b.agent.opts.Now().Add(-20 * time.Second)
+	b.agent.measured.put(b.agent.config().Pools[0], &figures{at: read, volumes: map[catalog.ID]figure{catalog.ID(old.ID): {frees: 64 << 10}}})
+	if got := b.refresh(b.c1, "mine"); got.Edits == nil || *got.Edits != 64<<10 || got.EditsAt == nil || !got.EditsAt.Equal(read) {
+		t.Errorf("%v as of %v, want 64K as of %v", got.Edits, got.EditsAt, read)
+	}
+	if got := b.refresh(b.c1, "mine"); got.Edits != nil || got.EditsAt != nil {
+		t.Errorf("of what was never read: %v as of %v", got.Edits, got.EditsAt)
 	}
 }
 

@@ -71,7 +71,7 @@ func (c *call) show(v *View, r *catalog.Record, at []place) api.Volume {
 		out.Deleted = &r.Deleted
 	}
 	if c.asker.Admin || r.Owner == c.asker.Owner {
-		out.Expires, out.Forever, out.GrowTo = c.agent.expires(r), r.Forever, r.GrowTo
+		out.Expires, out.Forever, out.GrowTo = c.agent.expires(v, r), r.Forever, r.GrowTo
 		if !r.Lease.IsZero() {
 			out.Lease = &r.Lease
 		}

@@ -36,30 +36,24 @@ type past struct {
 
 	mu       sync.Mutex
 	history  *history.History
-	verdicts map[catalog.ID]verdict // of the last look; nil before the first
-	run      string                 // this run of the agent, for samples
-	observed time.Duration          // running time in it
-	mappedAt time.Duration          // of that, when history.Mapped was taken; 0: not yet
+	facts    *facts        // of the last look, which are never changed; nil before the first
+	factsAt  time.Time     // when that was
+	run      string        // this run of the agent, for samples
+	observed time.Duration // running time in it
+	mappedAt time.Duration // of that, when history.Mapped was taken; 0: not yet
 }
 
-// verdict is what was decided for a volume when.
-type verdict struct {
-	policy.Verdict
-	at time.Time
-}
-
-func (p *past) verdict(id catalog.ID) (verdict, bool) {
+// lastLook is what was seen when the volumes were looked at last, and when that was; nil before the first time.
+func (p *past) lastLook() (*facts, time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v, ok := p.verdicts[id]
-	return v, ok
+	return p.facts, p.factsAt
 }
 
-// judged says whether a look has been taken.
-func (p *past) judged() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.verdicts != nil
+// looked says whether a look has been taken.
+func (p *past) looked() bool {
+	f, _ := p.lastLook()
+	return f != nil
 }
 
 // with lets do read and change the history.
@@ -238,6 +232,21 @@ func (a *Agent) look(v *View, f facts, r *catalog.Record) (e policy.Expiry, s po
 	return e, s, age
 }
 
+// firstLook sees what there is once the containers that run are known, so that nobody has to wait for the first time that volumes age to
+// hear what expires.
+func (a *Agent) firstLook(ctx context.Context) {
+	v, err := a.store.current(ctx, workAge)
+	if err != nil {
+		return // the next report tells of it
+	}
+	f, now := a.gather(ctx, v), a.opts.Now()
+	a.past.with(func(*history.History) {
+		if a.past.facts == nil {
+			a.past.facts, a.past.factsAt = &f, now
+		}
+	})
+}
+
 // tend lets every volume age by step of running time, and does what the policy says comes of it.
 func (a *Agent) tend(ctx context.Context, step time.Duration) {
 	v, err := a.store.current(ctx, 0)
@@ -248,14 +257,14 @@ func (a *Agent) tend(ctx context.Context, step time.Duration) {
 	a.sample(v, step)
 	f := a.gather(ctx, v)
 	now := a.opts.Now()
-	verdicts := map[catalog.ID]verdict{}
+	verdicts := map[catalog.ID]policy.Verdict{}
 	var due []*catalog.Record
 	a.past.with(func(h *history.History) {
 		for _, r := range v.Catalog.Records {
 			s, e := a.subject(v, f, r), a.expiry(v, r)
 			age := e.Observe(h.Ages[string(r.ID)], s, step, now)
 			h.Ages[string(r.ID)] = age
-			verdicts[r.ID] = verdict{e.Judge(s, age, now), now}
+			verdicts[r.ID] = e.Judge(s, age, now)
 			if verdicts[r.ID].Action != policy.Keep {
 				due = append(due, r)
 			}
@@ -263,7 +272,7 @@ func (a *Agent) tend(ctx context.Context, step time.Duration) {
 		if len(v.Missing) == 0 { // what cannot be seen is not gone
 			maps.DeleteFunc(h.Ages, func(id string, _ policy.Age) bool { return v.Catalog.ByID(catalog.ID(id)) == nil })
 		}
-		a.past.verdicts = verdicts
+		a.past.facts, a.past.factsAt = &f, now
 	})
 	a.intend(due, func(r *catalog.Record) (history.Deed, bool) { return a.deed(v, r, verdicts[r.ID]) })
 	for _, r := range due {
@@ -281,7 +290,7 @@ func (a *Agent) tend(ctx context.Context, step time.Duration) {
 }
 
 // carryOut does what a verdict says. What changed meanwhile is left alone: it is looked at again a minute later.
-func (a *Agent) carryOut(ctx context.Context, v *View, f facts, r *catalog.Record, d verdict) {
+func (a *Agent) carryOut(ctx context.Context, v *View, f facts, r *catalog.Record, d policy.Verdict) {
 	var err error
 	switch d.Action {
 	case policy.Announce:
@@ -292,8 +301,6 @@ func (a *Agent) carryOut(ctx context.Context, v *View, f facts, r *catalog.Recor
 				return // somebody used it since
 			}
 			h.Ages[string(r.ID)] = age.Announce()
-			d.Action = policy.Keep
-			a.past.verdicts[r.ID] = d
 		})
 		if !still {
 			return

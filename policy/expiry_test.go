@@ -268,6 +268,11 @@ func TestVerdictsAreTold(t *testing.T) {
 	atOnce := month
 	atOnce.Notice = 0
 	trash := with(func(s *Subject) { s.State, s.Deleted = StateTrash, noon.Add(-2*day) })
+	late := with(func(s *Subject) { s.State, s.Deleted = StateTrash, noon.Add(-7*day) })
+	overdue := told
+	overdue.SinceAnnounced = 7 * day
+	hasty, hoards := month, month
+	hasty.Notice, hoards.Trash = 0, 0
 	tests := []struct {
 		name    string
 		e       Expiry
@@ -278,7 +283,11 @@ func TestVerdictsAreTold(t *testing.T) {
 		change  string
 	}{
 		{"young", month, idleSnapshot(), old(12 * day), []string{"unused for 12d of 30d"}, "in 18d of running time its owner is told that it will go", "lls-agent keep mine --for 7d"},
-		{"due", month, idleSnapshot(), old(30 * day), []string{"unused for 30d of 30d"}, "in 7d of running time it goes to the trash", "mounting it"},
+		{"due", month, idleSnapshot(), old(30 * day), []string{"unused for 30d of 30d"}, "now its owner is told that it will go; in 7d of running time it goes to the trash", "mounting it"},
+		{"due, without a notice", hasty, idleSnapshot(), old(30 * day), []string{"unused for 30d of 30d"}, "now its owner is told that it will go; then it goes to the trash", "mounting it"},
+		{"due for the trash", month, idleSnapshot(), overdue, []string{"unused for 30d of 30d", "its owner was told 7d ago, of 7d"}, "now it goes to the trash; in 7d of running time it is purged", "mounting it"},
+		{"due for a trash that stays", hoards, idleSnapshot(), overdue, []string{"unused for 30d of 30d", "its owner was told 7d ago, of 7d"}, "now it goes to the trash; nothing happens to it there by itself", "mounting it"},
+		{"due for the purge", month, late, Age{Owner: "c1#tok", Deleted: late.Deleted.Unix(), Trash: 7 * day}, []string{"in the trash for 7d of 7d, since 2026-11-15 12:00"}, "now it is purged", "lls-agent undelete mine"},
 		{"told", month, idleSnapshot(), told, []string{"unused for 30d of 30d", "its owner was told 2d ago, of 7d"}, "in 5d of running time it goes to the trash", "mounting it"},
 		{"due, without a notice", atOnce, idleSnapshot(), old(30 * day), []string{"unused for 30d of 30d"}, "then it goes to the trash", "mounting it"},
 		{"told, without a notice", atOnce, idleSnapshot(), told, []string{"unused for 30d of 30d", "its owner was told 2d ago"}, "in 7d of running time it is purged", "mounting it"},

@@ -37,21 +37,38 @@ type Verdict struct {
 	Change  []string      // what would change that
 }
 
-// Outlook says what comes next: "in 18d of running time its owner is told that it will go".
+// Outlook says what happens now, if anything does, and what comes next: "in 18d of running time its owner is told that it will go",
+// "now it goes to the trash; in 7d of running time it is purged".
 func (v Verdict) Outlook() string {
 	when := "in " + FormatSpan(v.Wait) + " of running time "
 	if v.Wait <= 0 {
 		when = "then "
 	}
-	switch v.Next {
-	case Announce:
-		return when + "its owner is told that it will go"
-	case Trash:
-		return when + "it goes to the trash"
-	case Purge:
-		return when + "it is purged"
+	next := when + v.Next.happens()
+	switch {
+	case v.Action == Purge:
+		return "now " + v.Action.happens()
+	case v.Action != Keep && v.Next == Keep:
+		return "now " + v.Action.happens() + "; nothing happens to it there by itself"
+	case v.Action != Keep:
+		return "now " + v.Action.happens() + "; " + next
+	case v.Next == Keep:
+		return "nothing happens to it by itself"
 	}
-	return "nothing happens to it by itself"
+	return next
+}
+
+// happens is an action in words; Keep is none.
+func (a Action) happens() string {
+	switch a {
+	case Announce:
+		return "its owner is told that it will go"
+	case Trash:
+		return "it goes to the trash"
+	case Purge:
+		return "it is purged"
+	}
+	return ""
 }
 
 // holds collects what keeps a volume, whatever its age, in the order in which it is told.
@@ -162,6 +179,13 @@ func (age Age) trashOf(s Subject) time.Duration {
 		return 0
 	}
 	return age.Trash
+}
+
+// Next is what of a Verdict is for programs: what happens next to a volume that stays as it is, and after how much more running time; 0 is
+// now, and of Keep it is Never.
+func (e Expiry) Next(s Subject, age Age, now time.Time) (Action, time.Duration) {
+	next, wait, _ := e.plan(s, age, now)
+	return next, max(wait, 0)
 }
 
 // Judge decides what is to be done with a volume now; age is what Observe made of it. What it says of the time after holds as long as the volume, the policy and the

@@ -198,7 +198,8 @@ type Refreshed struct {
 	Volume Volume `json:"volume"` // what its origin was at its Created
 	Old    Volume `json:"old"`    // in the trash
 	// Edits are the bytes that no volume but Old has; absent while that is not known.
-	Edits *int64 `json:"edits,omitempty"`
+	Edits   *int64     `json:"edits,omitempty"`
+	EditsAt *time.Time `json:"edits_at,omitempty"` // when that was so: what was written since is not in it
 }
 
 // RevokeRequest asks who has a volume's device open without a right to it. Force cuts them off.
@@ -232,7 +233,7 @@ type Explanation struct {
 	State   string   `json:"state"`
 	Action  string   `json:"action"` // now: keep, announce, trash or purge
 	Reasons []string `json:"reasons"`
-	Next    string   `json:"next"`
+	Next    string   `json:"next"` // in words: what is due now, and what comes after
 	Change  []string `json:"change,omitempty"`
 }
 

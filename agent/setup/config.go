@@ -18,10 +18,11 @@ func ReadConfig(path string) (*policy.Config, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("cannot read %s: %w", path, err)
 	}
-	return parse(path, data)
+	return ParseConfig(path, data)
 }
 
-func parse(path string, data []byte) (*policy.Config, error) {
+// ParseConfig reads the text of an lls.toml; path is for what is said of its mistakes. The error may be policy.Problems.
+func ParseConfig(path string, data []byte) (*policy.Config, error) {
 	return policy.Parse(path, data, func(s string) (int64, error) {
 		n, err := lvm.ParseSize(s)
 		return int64(n), err
@@ -54,7 +55,7 @@ func addPool(path string, p policy.Pool) error {
 	if p.Loop != "" {
 		text += fmt.Sprintf("loop = %q\n", p.Loop)
 	}
-	if _, err := parse(path, []byte(text)); err != nil {
+	if _, err := ParseConfig(path, []byte(text)); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

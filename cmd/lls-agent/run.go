@@ -88,7 +88,7 @@ func daemon(ctx context.Context, config string, log *slog.Logger) error {
 		return err
 	}
 	a, err := agent.New(agent.Options{
-		Config: config, Client: clientFile, Trees: treesDir, Socket: api.AdminSocket, Version: version, History: stateDir + "/history.json",
+		Config: config, Kept: stateDir + "/lls.toml.kept", Client: clientFile, Trees: treesDir, Socket: api.AdminSocket, Version: version, History: stateDir + "/history.json",
 		SelfPID: os.Getpid(), Log: log, Now: time.Now,
 	}, agent.Parts{
 		LVM:        lvm.NewHost(runner, lvm.Options{BackupDir: backupDir, Managed: catalog.Managed}),

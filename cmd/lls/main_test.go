@@ -67,6 +67,7 @@ func answers() map[string]clitest.Answer {
 		{Line: 7, Volume: "mine", Path: "/loop", Problem: "cannot mount mine at /loop: its symbolic links cannot be followed"},
 	}
 	trash := volumes()[2]
+	read := clitest.Now().Add(-20 * time.Second)
 	retired := mine()
 	retired.ID, retired.State, retired.Mounts, retired.Deleted, retired.Expires = "b9", api.StateTrash, nil, day(22), day(29)
 	busy := api.Errorf(api.Busy, "cannot delete held: it is mounted")
@@ -88,7 +89,7 @@ func answers() map[string]clitest.Answer {
 		"POST /keep":                            {Result: kept},
 		`POST /keep {"name":"gone","for":"7d"}`: {Err: api.Errorf(api.NotFound, "cannot keep gone: there is no such volume")},
 		`POST /snapshot {"source":"fast"}`:      {Err: api.Errorf(api.Busy, "cannot make fast-1122: limits.snapshots_per_minute allows 2 within a minute").WithHint("try again in 40s").After(39500 * time.Millisecond)},
-		"POST /refresh":                         {Result: api.Refreshed{Volume: mine(), Old: retired, Edits: figure(300 << 20)}, Progress: []string{"taking the mounts away"}},
+		"POST /refresh":                         {Result: api.Refreshed{Volume: mine(), Old: retired, Edits: figure(300 << 20), EditsAt: &read}, Progress: []string{"taking the mounts away"}},
 		`POST /refresh {"name":"secretly"}`:     {Result: api.Refreshed{Volume: api.Volume{Name: "secretly", Origin: api.HiddenOrigin, Created: *day(22)}}},
 		`POST /snapshot {"source":"quick"}`:     {Result: api.Volume{Name: "quick-1122", ReadOnly: true}},
 		`POST /mount {"name":"twice","path":"/data"}`:      {Result: api.Mount{Path: "/data", Already: true}},

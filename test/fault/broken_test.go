@@ -72,6 +72,11 @@ func TestABadFileLeavesTheOldRulesInForce(t *testing.T) {
 			t.Error(err)
 		}
 	}()
+	inForce := func() {
+		t.Helper()
+		box.LLS(t, "snapshot", dataset, "two").WantError(t, 13)
+		box.LLS(t, "info", "one").Want(t, 0)
+	}
 	for _, bad := range []string{"[limits", "[limits]\nvolumes = -1\n", "nosuchkey = 1\n", "[pools.main]\nvg = \"../x\"\nlv = \"y\"\n", "\x00\xff"} {
 		if err := os.WriteFile(kit.Config, []byte(bad), 0o644); err != nil {
 			t.Fatal(err)
@@ -81,8 +86,19 @@ func TestABadFileLeavesTheOldRulesInForce(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(200 * time.Millisecond)
-		box.LLS(t, "snapshot", dataset, "two").WantError(t, 13)
-		box.LLS(t, "info", "one").Want(t, 0)
+		inForce()
+		kit.KillAgent(t)
+		inForce()
+		if said := kit.Agent(t, "status").Want(t, 0).Stdout; !strings.Contains(said, "problem: "+kit.Config) {
+			t.Errorf("after a start with %q the status does not tell of it:\n%s", bad, said)
+		}
+	}
+	if err := os.WriteFile(kit.Config, good, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	kit.Agent(t, "reload").Want(t, 0)
+	if said := kit.Agent(t, "status").Want(t, 0).Stdout; strings.Contains(said, "problem: "+kit.Config) {
+		t.Errorf("after a good file:\n%s", said)
 	}
 }
 

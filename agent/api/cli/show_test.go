@@ -44,6 +44,18 @@ func FuzzSize(f *testing.F) {
 	})
 }
 
+func TestAgo(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for d, want := range map[time.Duration]string{
+		-time.Hour: "now", 0: "now", 999 * time.Millisecond: "now", time.Second: "1s ago", 20 * time.Second: "20s ago", time.Minute - 1: "59s ago",
+		time.Minute: "1m ago", 3 * time.Hour: "3h ago", 48 * time.Hour: "2d ago",
+	} {
+		if got := ago(now.Add(-d), now); got != want {
+			t.Errorf("%v is %q, want %q", d, got, want)
+		}
+	}
+}
+
 func FuzzUntil(f *testing.F) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	for _, s := range []int64{0, -1, 59, 60, 3599, 3600, 172799, 172800, math.MaxInt64, math.MinInt64} {

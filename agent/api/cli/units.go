@@ -47,8 +47,11 @@ func until(t *time.Time, now time.Time) string {
 	return "now"
 }
 
-// ago says how long ago a time was: "3d ago", "5h ago", "now".
+// ago says how long ago a time was: "3d ago", "5h ago", "20s ago", "now".
 func ago(t, now time.Time) string {
+	if d := now.Sub(t); d >= time.Second && d < time.Minute {
+		return strconv.Itoa(int(d/time.Second)) + "s ago"
+	}
 	then := now.Add(now.Sub(t))
 	if text, ok := strings.CutPrefix(until(&then, now), "in "); ok {
 		return text + " ago"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"strings"
+	"time"
 
 	"lls/agent/api"
 )
@@ -29,7 +30,7 @@ func refresh() Command {
 			if err := c.Post(ctx, api.PathRefresh, api.NameRequest{Name: name}, &r); err != nil {
 				return err
 			}
-			line := "what it was, with your edits" + edits(r.Edits, r.Old.Used) + ", is in the trash"
+			line := "what it was, with your edits" + c.edits(r.Edits, r.EditsAt, r.Old.Used) + ", is in the trash"
 			if r.Old.Expires != nil {
 				line += " until " + date(*r.Old.Expires, c.Now())
 			}
@@ -50,7 +51,7 @@ func (c *Call) mayRefresh(ctx context.Context, name string) error {
 	if err := c.Get(ctx, api.PathVolume, url.Values{"name": {name}}, &v); err != nil {
 		return err
 	}
-	said, err := c.Confirm(ctx, "What "+name+" is, with your edits"+edits(nil, v.Used)+", goes to the trash; to have it back: "+
+	said, err := c.Confirm(ctx, "What "+name+" is, with your edits"+c.edits(nil, nil, v.Used)+", goes to the trash; to have it back: "+
 		c.Hint("undelete", name, "--as", oldName(name))+". Make "+name+" what "+origin(v)+" is now?")
 	switch {
 	case err != nil:
@@ -72,9 +73,11 @@ func origin(v api.Volume) string {
 	return v.Origin
 }
 
-// edits says how much there is to lose: what is nowhere else, or all that is in use.
-func edits(own, used *int64) string {
+// edits says how much there is to lose: what was nowhere else when that was read, or all that is in use.
+func (c *Call) edits(own *int64, at *time.Time, used *int64) string {
 	switch {
+	case own != nil && at != nil:
+		return " (" + Size(*own) + " as of " + ago(*at, c.Now()) + ")"
 	case own != nil:
 		return " (" + Size(*own) + ")"
 	case used != nil:
