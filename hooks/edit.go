@@ -46,7 +46,7 @@ func (o options) words() []string {
 	return w
 }
 
-// ErrTaken means that another line has the target.
+// ErrTaken means that another line has the target, or one above it, and hides what is mounted there.
 type ErrTaken struct {
 	Line           int
 	Source, Target string
@@ -98,6 +98,11 @@ func Add(f File, e Entry) (File, bool, error) {
 	same, err := f.lineOf(e)
 	if err != nil {
 		return f, false, err
+	}
+	p := planner{}
+	p.over = p.covers(f.Lines)
+	if over, _, hidden := p.coverOf(target); hidden {
+		return f, false, &ErrTaken{over.line, over.source, over.target}
 	}
 	text := string(f.Bytes())
 	if same == nil {
