@@ -66,6 +66,9 @@ func mount(side Side, fstab Fstab) Command {
 	}
 }
 
+// noLine is for --forget, when there was nothing to forget.
+const noLine = "no line of /etc/fstab named it"
+
 func umount(side Side, fstab Fstab) Command {
 	return Command{
 		Name: "umount", Operands: "NAME|PATH", Min: 1, Max: 1,
@@ -102,7 +105,11 @@ func umount(side Side, fstab Fstab) Command {
 				case n > 0:
 					lines, err = []string{target + " is not mounted at the next start any more"}, nil
 				case err == nil:
-					lines = []string{"no line of /etc/fstab named it"}
+					lines = []string{noLine}
+				default:
+					e := api.AsError(err)
+					e.Problems = append(e.Problems, noLine)
+					err = e
 				}
 			}
 			if err != nil {
