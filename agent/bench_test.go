@@ -270,6 +270,11 @@ func (f *fakeBus) Update(t bus.Tree) {
 	f.tree = t
 }
 func (f *fakeBus) Emit(e bus.Event) {
+	for key := range e.Details {
+		if !strings.Contains(e.Signal.Doc(), key) {
+			panic(fmt.Sprintf("introspection does not tell of the detail %s of %s", key, e.Signal))
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if e.Details["Active"] != "" { // how often LLS itself activates something for a moment is nobody's business

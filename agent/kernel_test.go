@@ -61,6 +61,11 @@ func (k *kernel) Mount(ctx context.Context, t *mount.Tree, box *mount.Box, r mou
 	if err != nil {
 		return placed, err
 	}
+	for _, p := range k.at[box] {
+		if p.Path == r.Target && p.Major == r.Major && p.Minor == r.Minor {
+			return mount.Placed{Path: p.Path, MountID: p.ID, ReadOnly: p.Has("ro"), Already: true}, nil
+		}
+	}
 	k.id++
 	p := mount.Point{ID: k.id, Major: r.Major, Minor: r.Minor, Root: "/", Path: r.Target, Options: []string{"rw", "nodev"}}
 	if placed.ReadOnly {

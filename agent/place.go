@@ -147,6 +147,10 @@ func (c *call) place(ctx context.Context, v *View, r *catalog.Record, at target,
 		}
 		return api.Mount{}, c.placeError(ctx, name, r.LV, at.path, err)
 	}
+	if placed.Already && asked && !placed.ReadOnly { // not where it is us who want it so: then what was there before stays as it was
+		return api.Mount{}, api.Errorf(api.Busy, "cannot mount %s at %.200s: it is mounted there already, writable", name, at.path).
+			WithHint("unmount it first: lls umount %.200s", placed.Path).Because(&mount.ErrOccupied{Path: placed.Path})
+	}
 	m := api.Mount{Volume: name, Container: api.HostOwner, Path: placed.Path, ReadOnly: placed.ReadOnly, Already: placed.Already}
 	if g != nil {
 		m.Container = g.Owner.Name

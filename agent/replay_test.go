@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,6 +67,33 @@ func TestReplayMountsWhatTheFstabSaysAndTellsOfTheRest(t *testing.T) {
 	// The look for the UUID activates all of its own, the plan the others at once.
 	if n := b.lvm.Calls("Activate") - before; n > 2 {
 		t.Errorf("%d commands activated 3 volumes", n)
+	}
+}
+
+func TestInfoTellsWhichLineAsksForAVolumeThatIsNotThere(t *testing.T) {
+	b := newBench(t)
+	b.withTree()
+	b.setFstab("# x", "lls:gone /data lls noauto,x-lls.auto", "lls:c1/gone /srv lls noauto,x-lls.auto,suid", "lls:other /o lls noauto,x-lls.auto")
+	b.replayed()
+	all := []string{
+		`line 3 of /etc/fstab asks for it at /srv: not allowed or not known: "suid"; better: lls:c1/gone /srv lls noauto,x-lls.auto 0 0`,
+		"line 2 of /etc/fstab asks for it at /data: cannot mount gone: there is no such volume",
+	}
+	for _, tt := range []struct {
+		client *api.Client
+		name   string
+		want   []string
+	}{
+		{b.c1, "gone", all}, {b.c1, "c1/gone", all}, {b.c1, "never", nil}, {b.admin, "gone", nil},
+	} {
+		var v api.Volume
+		err := tt.client.Get(t.Context(), api.PathVolume, url.Values{"name": {tt.name}}, &v)
+		if err == nil {
+			t.Fatalf("there is a volume %+v", v)
+		}
+		if e := api.AsError(err); e.Code != api.NotFound || e.Message != "cannot show "+tt.name+": there is no such volume" || !slices.Equal(e.Problems, tt.want) {
+			t.Errorf("%s: %v, %q", tt.name, e, e.Problems)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -120,6 +121,9 @@ func (c *call) tell(mounts []api.Mount, p place) []api.Mount {
 func (c *call) info(ctx context.Context) (api.Volume, error) {
 	ref := c.request.URL.Query().Get("name")
 	r, err := c.seen(ctx, "show", ref)
+	if api.NotFound.Is(err) {
+		return api.Volume{}, c.askedFor(ref, err)
+	}
 	if err != nil {
 		return api.Volume{}, err
 	}
@@ -141,6 +145,26 @@ func (c *call) info(ctx context.Context) (api.Volume, error) {
 		}
 	}
 	return out, nil
+}
+
+// askedFor adds to the error of a volume that is not there which lines of the caller's fstab ask for it.
+func (c *call) askedFor(ref string, missing error) *api.Error {
+	e := api.AsError(missing)
+	if c.guest == nil {
+		return e
+	}
+	bare := func(name string) string { return strings.TrimPrefix(name, c.asker.Owner.Name+"/") }
+	for _, line := range c.guest.fstab() {
+		if bare(line.Volume) != bare(ref) {
+			continue
+		}
+		text := fmt.Sprintf("line %d of %s asks for it at %s", line.Line, fstabPath, line.Path)
+		if line.Problem != "" {
+			text += ": " + strings.TrimPrefix(line.Problem, fmt.Sprintf("line %d: ", line.Line))
+		}
+		e.Problems = append(e.Problems, text)
+	}
+	return e
 }
 
 // means says whether a name, as the caller typed it somewhere, is that of a volume.

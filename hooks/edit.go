@@ -46,7 +46,7 @@ func (o options) words() []string {
 	return w
 }
 
-// ErrTaken means that another line has the target.
+// ErrTaken means that another line has the target, or one above it, and hides what is mounted there.
 type ErrTaken struct {
 	Line           int
 	Source, Target string
@@ -98,6 +98,11 @@ func Add(f File, e Entry) (File, bool, error) {
 	same, err := f.lineOf(e)
 	if err != nil {
 		return f, false, err
+	}
+	p := planner{}
+	p.over = p.covers(f.Lines)
+	if over, _, hidden := p.coverOf(target); hidden {
+		return f, false, &ErrTaken{over.line, over.source, over.target}
 	}
 	text := string(f.Bytes())
 	if same == nil {
@@ -262,6 +267,32 @@ func Remove(f File, what string) (File, []Line, error) {
 		return f, nil, nil
 	}
 	return Parse([]byte(kept.String())), removed, nil
+}
+
+// RemoveMount takes away the lines of a volume's mount at target that [Remove] does not know by the name: those that name it with or
+// without its owner, those by LABEL or UUID that have an x-lls option, and where LLS is known to have replayed one there those that have
+// none. The removed lines are returned; none is no error.
+func RemoveMount(f File, name, target string, replayed bool) (File, []Line) {
+	var removed []Line
+	var kept strings.Builder
+	for _, l := range f.Lines {
+		volume, direct := l.Volume()
+		_, tagged := l.tag()
+		if l.Problem == "" && l.at(path.Clean(target)) && (direct && sameName(volume, name) || tagged && (replayed || l.forLLS())) {
+			removed = append(removed, l)
+			continue
+		}
+		kept.WriteString(l.Text)
+	}
+	if len(removed) == 0 {
+		return f, nil
+	}
+	return Parse([]byte(kept.String())), removed
+}
+
+// sameName tells names that differ by no more than an owner which one of them leaves out.
+func sameName(a, b string) bool {
+	return a == b || strings.HasSuffix(a, "/"+b) || strings.HasSuffix(b, "/"+a)
 }
 
 // forLLS tells a line that speaks of LLS by itself, without asking what a label or UUID belongs to.

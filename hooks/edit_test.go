@@ -59,6 +59,8 @@ func TestAddRefuses(t *testing.T) {
 		"another volume's target":     {"x\nlls:b /data/. lls\n", Entry{Name: "a", Target: "/data"}, &taken},
 		"a disk's target":             {"/dev/sda1 /data ext4\n", Entry{Name: "a", Target: "/data"}, &taken},
 		"a label's target":            {"LABEL=a /data ext4\n", Entry{Name: "a", Target: "/data"}, &taken},
+		"a target below a tmpfs":      {"tmpfs / tmpfs\ntmpfs /srv/ tmpfs\n", Entry{Name: "a", Target: "/srv/data"}, &taken},
+		"its own, below a tmpfs":      {"lls:a /srv/x/data lls\ntmpfs /srv tmpfs\n", Entry{Name: "a", Target: "/srv/x/data"}, &taken},
 		"one of two lines":            {"lls:a /data lls\nlls:a /data lls\n", Entry{Name: "a", Target: "/data"}, &taken},
 		"a taken target, no type":     {"lls:b /data\n", Entry{Name: "a", Target: "/data"}, &taken},
 		"its own line, no type":       {"lls:a /data\n", Entry{Name: "a", Target: "/data"}, &unknown},

@@ -80,6 +80,7 @@ var samples = []string{
 	"LABEL=\"x\" /x auto nofail\nUUID=1-2 /x/../y ext4 dev,suid\n", "lls:a /run/x lls x-lls.required\nlls:a /../tmp lls\n",
 	"/dev/sda1 / ext4 errors=remount-ro 0 1\nproc /proc proc defaults\ntmpfs\n", "lls:a\x00 /b lls\nlls:\\012 /c lls\n", "data /data lls x-lls.auto",
 	"lls:a /a lls ro\nlls:b /a lls\nlls:a /a/ lls\n", "lls:a /b\nlls:a\n\\054 \\", "lls:a none swap sw\nlls:a /a lls noauto",
+	"tmpfs /data tmpfs\n/dev/sda1 /data ext4 nofail\nlls:a /data/x lls\nlls:b /data lls\nLABEL=xy /data auto\nrootfs / rootfs",
 	"lls:" + long + " /a lls suid,x-lls.required\n" + long + " /" + long + " lls\n/dev/mf/a /" + long + " ext4\n",
 }
 

@@ -17,7 +17,7 @@ const (
 	NotFound  Reason = "not-found" // no volume here has that label or UUID, and x-lls options want one
 	BadTarget Reason = "target"    // no absolute path, too long, or with control characters
 	Forbidden Reason = "forbidden" // a target where nothing may be mounted
-	Shadowed  Reason = "shadowed"  // a target that systemd would mount over
+	Shadowed  Reason = "shadowed"  // a target that systemd, or another line, would mount over
 	Duplicate Reason = "duplicate" // an earlier line has the target
 	BadType   Reason = "type"
 	BadOption Reason = "option"
@@ -29,6 +29,7 @@ const (
 	Waits   Reason = "waits"   // the container's systemd may wait for a device that never comes
 	Fails   Reason = "fails"   // the container's systemd does not come up when the mount is not there
 	Dropped Reason = "dropped" // an option is not given
+	Covered Reason = "covered" // another line may be mounted over it
 )
 
 // Notice is what there is to say about a line. It names nothing that the container did not write, and is printable.
@@ -70,6 +71,16 @@ func (p *planner) warn(l Line, target string, o options, better string) {
 	}
 	p.plan.Warnings = limited(p.plan.Warnings, Notice{
 		Line: l.Number, Reason: reason, Better: better, Text: text + ", because the line has neither noauto nor nofail"})
+}
+
+// warnCovered tells that another line may be mounted over one that is mounted.
+func (p *planner) warnCovered(l Line, target string, over cover) {
+	where := ""
+	if over.target != target {
+		where = " at " + quote(over.target)
+	}
+	p.plan.Warnings = limited(p.plan.Warnings, Notice{
+		Line: l.Number, Reason: Covered, Text: fmt.Sprintf("%s is hidden if line %d mounts %s%s, over it", quote(target), over.line, quote(over.fsType), where)})
 }
 
 // limited appends the notice. When there are MaxNotices, the last one comes to stand for all that follow.

@@ -58,6 +58,7 @@ func (f File) Plan(find Lookup) Plan {
 	if wanted := f.wanted(); find != nil && len(wanted) > 0 {
 		p.found = find(wanted)
 	}
+	p.over = p.covers(f.Lines)
 	for _, l := range f.Lines {
 		p.line(l)
 	}
@@ -82,7 +83,8 @@ func (f File) wanted() []Tag {
 
 type planner struct {
 	found map[Tag]string
-	at    map[string]int // index in plan.Mounts by target
+	over  map[string]cover // by target
+	at    map[string]int   // index in plan.Mounts by target
 	plan  Plan
 }
 
@@ -95,6 +97,9 @@ func (p *planner) line(l Line) {
 		return
 	}
 	name, ours := p.volume(l, o)
+	if _, wanted := l.wants(o); wanted && name == "" {
+		p.plan.Unfound = append(p.plan.Unfound, l.Number)
+	}
 	if !ours || o.byHand(l.Type) {
 		return
 	}
@@ -125,10 +130,19 @@ func (p *planner) line(l Line) {
 		refuse(NotFound, "", quote(l.Source)+" is no volume that can be mounted here")
 		return
 	}
-	m := Mount{l.Number, name, target, o.readOnly, o.noAtime, o.discard, o.required}
-	if p.add(l, m) {
-		p.warn(l, target, o, better)
+	over, covered, hidden := p.coverOf(target)
+	if hidden {
+		refuse(Shadowed, "", fmt.Sprintf("cannot mount at %s: line %d mounts %s at %s, over it", quote(target), over.line, quote(over.fsType), quote(over.target)))
+		return
 	}
+	m := Mount{l.Number, name, target, o.readOnly, o.noAtime, o.discard, o.required}
+	if !p.add(l, m) {
+		return
+	}
+	if covered {
+		p.warnCovered(l, target, over)
+	}
+	p.warn(l, target, o, better)
 }
 
 // add takes the mount into the plan unless its target is taken already, or there are too many.
@@ -157,12 +171,8 @@ func (p *planner) volume(l Line, o options) (name string, ours bool) {
 	if _, ok := l.tag(); !ok {
 		return "", l.Type == TypeLLS || o.forLLS()
 	}
-	tag, wanted := l.wants(o)
-	if wanted {
+	if tag, wanted := l.wants(o); wanted {
 		name = p.found[tag]
-	}
-	if wanted && name == "" {
-		p.plan.Unfound = append(p.plan.Unfound, l.Number)
 	}
 	return name, name != "" || o.forLLS()
 }

@@ -225,6 +225,62 @@ func TestPlanKeepsTheFirstOfTwoLinesForATarget(t *testing.T) {
 	}
 }
 
+func TestPlanRefusesWhatAnotherLineHides(t *testing.T) {
+	const ours = "lls:a /srv/data lls noauto,x-lls.auto 0 0\n"
+	for name, c := range map[string]struct {
+		text             string
+		refused, covered bool
+	}{
+		"tmpfs above":                     {"tmpfs /srv tmpfs defaults 0 0\n" + ours, true, false},
+		"tmpfs above, and later":          {ours + "tmpfs /srv/x/../ tmpfs\n", true, false},
+		"a bind mount above":              {"/home /srv none bind\n" + ours, true, false},
+		"one that is sure of two":         {"/dev/sda1 /srv ext4\ntmpfs /srv tmpfs\n" + ours, true, false},
+		"a sure one above one that isn't": {"tmpfs /srv/data tmpfs\ntmpfs /srv tmpfs\n" + ours, true, false},
+		"its own target":                  {"tmpfs /srv/data tmpfs\n" + ours, false, true}, // systemd takes ours for it
+		"a device of another machine":     {"UUID=1-9 /srv ext4 defaults 0 2\n" + ours, false, true},
+		"a device above":                  {"/dev/sda1 /srv ext4 defaults 0 2\n" + ours, false, true},
+		"nofail above":                    {"server:/x /srv nfs nofail\n" + ours, false, true},
+		"noauto above":                    {"tmpfs /srv tmpfs noauto\n" + ours, false, false},
+		"the root directory":              {"rootfs / rootfs rw 0 1\noverlay //. overlay\n" + ours, false, false},
+		"below":                           {ours + "tmpfs /srv/data/x tmpfs\n", false, false},
+		"beside":                          {"tmpfs /sr tmpfs\ntmpfs /srv/dat tmpfs\n" + ours, false, false},
+		"swap":                            {"/swap none swap sw\n/swap /srv swap sw\n" + ours, false, false},
+		"no entry":                        {"tmpfs /srv\n#tmpfs /srv tmpfs\ntmpfs srv tmpfs\n" + ours, false, false},
+		"a volume above":                  {"lls:b /srv lls\nLABEL=mine /srv/ auto x-lls.auto\n" + ours, false, false},
+		"a volume's label above":          {"LABEL=mine /srv auto\n" + ours, false, false},
+		"the kernel's":                    {"proc /proc proc\nsysfs /sys sysfs\ntmpfs /tmp tmpfs\n" + ours, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := Parse([]byte(c.text))
+			plan := file.Plan(labels)
+			checkPlan(t, plan)
+			count := func(list []Notice, reason Reason) (n int) {
+				for _, x := range list {
+					if x.Reason == reason {
+						n++
+					}
+				}
+				return n
+			}
+			mounted := slices.ContainsFunc(plan.Mounts, func(m Mount) bool { return m.Target == "/srv/data" })
+			if mounted == c.refused || count(plan.Refused, Shadowed) == 1 != c.refused || count(plan.Warnings, Covered) == 1 != c.covered {
+				t.Errorf("got %+v", plan)
+			}
+			if _, _, err := Add(file, Entry{Name: "a", Target: "/srv/data/more"}); (err != nil) != c.refused && name != "its own target" {
+				t.Errorf("added: %v", err)
+			}
+		})
+	}
+	plan := Parse([]byte("# x\ntmpfs /srv tmpfs defaults 0 0\n" + ours)).Plan(nil)
+	if want := `line 3: cannot mount at "/srv/data": line 2 mounts "tmpfs" at "/srv", over it`; len(plan.Refused) != 1 || plan.Refused[0].String() != want {
+		t.Errorf("refused %+v, want %s", plan.Refused, want)
+	}
+	plan = Parse([]byte("/dev/sda1 /srv ext4\n" + ours)).Plan(nil)
+	if want := `line 2: "/srv/data" is hidden if line 1 mounts "ext4" at "/srv", over it`; len(plan.Warnings) != 1 || plan.Warnings[0].String() != want {
+		t.Errorf("warned %+v, want %s", plan.Warnings, want)
+	}
+}
+
 func TestPlanWarnsOfLinesThatSystemdStumblesOver(t *testing.T) {
 	for line, better := range map[string]string{
 		"/dev/mf/a /data ext4 defaults 0 2":                   "lls:a /data lls noauto,x-lls.auto 0 0",

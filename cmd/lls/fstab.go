@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"lls/agent/api"
+	"lls/agent/api/cli"
 	"lls/hooks"
 )
 
@@ -52,11 +53,22 @@ func (f fstab) Save(name, target string, readOnly bool) error {
 }
 
 // Forget takes lines away.
-func (f fstab) Forget(what string) (int, error) {
+func (f fstab) Forget(what string, gone []cli.Unmounted) (int, error) {
 	n := 0
 	err := hooks.Save(f.path, func(old []byte) ([]byte, error) {
 		file, removed, err := hooks.Remove(hooks.Parse(old), what)
 		n = len(removed)
+		var taken *hooks.ErrTaken
+		if err != nil && !errors.As(err, &taken) {
+			return nil, err
+		}
+		for _, m := range gone {
+			file, removed = hooks.RemoveMount(file, m.Volume, m.Path, m.Replayed)
+			n += len(removed)
+		}
+		if n > 0 {
+			err = nil // it was LLS that had mounted what the line at that path asks for
+		}
 		return file.Bytes(), err
 	})
 	if errors.Is(err, os.ErrNotExist) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"lls/agent/api"
+	"lls/agent/api/cli"
 	"lls/agent/api/cli/clitest"
 )
 
@@ -29,14 +30,60 @@ func TestSaveAndForgetKeepEveryOtherByte(t *testing.T) {
 	if err := f.Save("other", "/data set", false); !api.Exists.Is(err) {
 		t.Errorf("a second volume there: %v", err)
 	}
-	if n, err := f.Forget("/data set"); n != 1 || err != nil {
+	if n, err := f.Forget("/data set", nil); n != 1 || err != nil {
 		t.Errorf("forgot %d, %v", n, err)
 	}
 	if text, err := os.ReadFile(f.path); err != nil || string(text) != before+"\n" {
 		t.Errorf("%q, %v", text, err)
 	}
-	if n, err := f.Forget("genomes"); n != 0 || err != nil {
+	if n, err := f.Forget("genomes", nil); n != 0 || err != nil {
 		t.Errorf("forgot %d once more, %v", n, err)
+	}
+}
+
+func TestUmountForgetsTheLineHoweverItNamesTheVolume(t *testing.T) {
+	a := clitest.Serve(t, map[string]clitest.Answer{
+		"POST /umount":                    {Result: []api.Mount{{Volume: "mine", Container: "c1", Path: "/data"}}},
+		`POST /umount {"target":"away"}`:  {Err: api.Errorf(api.NotFound, "cannot unmount away: it is not mounted here")},
+		`POST /umount {"target":"/hand"}`: {Result: []api.Mount{{Volume: "other", Container: "c1", Path: "/hand"}}},
+		"GET /volume?name=mine":           {Result: api.Volume{Name: "mine", Fstab: []api.Replayed{{Line: 1, Volume: "mine", Path: "/data", Mounted: true}, {Line: 2, Volume: "mine", Path: "/b"}}}},
+		"GET /volume?name=other":          {Result: api.Volume{Name: "other", Fstab: []api.Replayed{{Line: 1, Volume: "other", Path: "/hand"}}}},
+	})
+	const none, done = "no line of /etc/fstab named it", "not mounted at the next start any more"
+	for _, tt := range []struct {
+		line, target string
+		gone         bool
+		says         string
+	}{
+		{"lls:mine /x lls noauto,x-lls.auto", "mine", true, done},
+		{"lls:c1/mine /data lls noauto,x-lls.auto", "mine", true, done},
+		{"/dev/mf/mine /data/ ext4 noauto", "c1/mine", true, done},
+		{"LABEL=stuff /data ext4 noauto,x-lls.auto", "mine", true, done},
+		{"LABEL=stuff /data ext4 nofail", "mine", true, done},
+		{"UUID=1-2 /data ext4 nofail", "/data", true, done},
+		{"UUID=1-2 /b ext4 nofail", "mine", false, none},
+		{"lls:other /data lls noauto,x-lls.auto", "mine", false, none},
+		{"lls:notmine /data lls noauto,x-lls.auto", "mine", false, none},
+		{"/dev/sda1 /data ext4 nofail", "mine", false, none},
+		{"tmpfs /data tmpfs", "/data", false, "line 1 of the fstab mounts"},
+		{"LABEL=theirs /hand ext4 nofail", "/hand", false, "line 1 of the fstab mounts"},
+		{"# nothing", "mine", false, none},
+		{"lls:away /away lls", "away", true, done},
+		{"lls:c1/away /away lls", "away", false, "not mounted here\n  " + none},
+	} {
+		f := fstab{filepath.Join(t.TempDir(), "fstab")}
+		if err := os.WriteFile(f.path, []byte(tt.line+"\n# kept\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var term clitest.Terminal
+		stdout, stderr, _ := term.Run(&cli.Program{Name: "lls", Commands: cli.Volumes(cli.Container, f)}, a, "umount", tt.target, "--forget")
+		want := tt.line + "\n# kept\n"
+		if tt.gone {
+			want = "# kept\n"
+		}
+		if text, err := os.ReadFile(f.path); err != nil || string(text) != want || !strings.Contains(stdout+stderr, tt.says) {
+			t.Errorf("umount %s with %q: left %q, %v, said %s%s", tt.target, tt.line, text, err, stdout, stderr)
+		}
 	}
 }
 

@@ -24,8 +24,15 @@ type Fstab interface {
 	Check(name, target string) error
 	// Save has a volume mounted at target at each start.
 	Save(name, target string, readOnly bool) error
-	// Forget takes the lines of a volume's name, or of a path, away, and says how many there were.
-	Forget(what string) (lines int, err error)
+	// Forget takes the lines of a volume's name, or of a path, away, and those of what was unmounted, however they call the volume. It
+	// says how many there were.
+	Forget(what string, gone []Unmounted) (lines int, err error)
+}
+
+// Unmounted is a mount that was taken away.
+type Unmounted struct {
+	Volume, Path string
+	Replayed     bool // a line of the fstab had LLS mount it there
 }
 
 // Volumes gives the commands on volumes, which both programs have, in the order of a help text. The host has no fstab of LLS's: nil.

@@ -3,7 +3,9 @@ package cli
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"lls/agent/api"
@@ -64,6 +66,9 @@ func mount(side Side, fstab Fstab) Command {
 	}
 }
 
+// noLine is for --forget, when there was nothing to forget.
+const noLine = "no line of /etc/fstab named it"
+
 func umount(side Side, fstab Fstab) Command {
 	return Command{
 		Name: "umount", Operands: "NAME|PATH", Min: 1, Max: 1,
@@ -93,12 +98,18 @@ func umount(side Side, fstab Fstab) Command {
 			var lines []string
 			if c.Has("forget") && (err == nil || api.NotFound.Is(err)) {
 				// What is not mounted now can still stand in the fstab.
-				n, forgetErr := fstab.Forget(target)
-				if forgetErr != nil {
+				n, forgetErr := fstab.Forget(target, c.replayed(ctx, gone))
+				switch {
+				case forgetErr != nil:
 					return forgetErr
-				}
-				if n > 0 {
+				case n > 0:
 					lines, err = []string{target + " is not mounted at the next start any more"}, nil
+				case err == nil:
+					lines = []string{noLine}
+				default:
+					e := api.AsError(err)
+					e.Problems = append(e.Problems, noLine)
+					err = e
 				}
 			}
 			if err != nil {
@@ -110,6 +121,20 @@ func umount(side Side, fstab Fstab) Command {
 			return c.Show(gone, lines...)
 		},
 	}
+}
+
+// replayed are mounts that were taken away, and whether the fstab had them mounted, as far as the agent can tell.
+func (c *Call) replayed(ctx context.Context, gone []api.Mount) []Unmounted {
+	var all []Unmounted
+	for _, m := range gone {
+		u := Unmounted{Volume: m.Volume, Path: m.Path}
+		var v api.Volume
+		if err := c.Get(ctx, api.PathVolume, url.Values{"name": {m.Volume}}, &v); err == nil {
+			u.Replayed = slices.ContainsFunc(v.Fstab, func(l api.Replayed) bool { return l.Mounted && l.Path == m.Path })
+		}
+		all = append(all, u)
+	}
+	return all
 }
 
 // pathIn is a path of where the mount is to be: of this machine, or, untouched by our own directory, of --container.
@@ -139,7 +164,7 @@ func replay(side Side) Command {
 			var lines []string
 			failed := 0
 			for _, d := range done {
-				lines = append(lines, replayed(d)...)
+				lines = append(lines, became(d)...)
 				if !d.Mounted {
 					failed++
 				}
@@ -158,8 +183,8 @@ func replay(side Side) Command {
 	}
 }
 
-// replayed is what became of a line of an fstab, in words.
-func replayed(d api.Replayed) []string {
+// became is what became of a line of an fstab, in words.
+func became(d api.Replayed) []string {
 	line := d.Problem
 	if d.Mounted {
 		line = d.Volume + " is mounted at " + d.Path

@@ -12,9 +12,11 @@ import (
 // noFstab is never written.
 type noFstab struct{}
 
-func (noFstab) Check(string, string) error         { return nil }
-func (noFstab) Save(string, string, bool) error    { return errors.New("unused") }
-func (noFstab) Forget(string) (lines int, e error) { return 0, errors.New("unused") }
+func (noFstab) Check(string, string) error      { return nil }
+func (noFstab) Save(string, string, bool) error { return errors.New("unused") }
+func (noFstab) Forget(string, []cli.Unmounted) (lines int, e error) {
+	return 0, errors.New("unused")
+}
 
 // An example that a person copies must at least reach the agent, which here knows nothing.
 func TestExamplesCanBeTyped(t *testing.T) {

@@ -113,16 +113,26 @@ func signals() []signalDoc {
 		{VolumeUndeleted, "A volume came back from the trash."},
 		{VolumePurged, "A volume and its data are gone."},
 		{VolumeExpiring, "A volume is not used, and goes to the trash some time after."},
-		{VolumeFull, "A volume that is to grow by itself is nearly full, and cannot: detail why."},
-		{VolumeResized, "A volume grew."},
+		{VolumeFull, "A volume that is to grow by itself is nearly full, and cannot: detail Why."},
+		{VolumeResized, "A volume grew: detail Size, in bytes, as it is now."},
 		{VolumeChanged, "Its visibility, access, owner, name, lease or limit changed, or it got or lost its device: then the detail Active says which."},
-		{Mounted, "A volume was mounted: details container and path."},
-		{Unmounted, "A volume was unmounted: details container and path."},
-		{PoolWarned, "A pool needs the sysadmin: detail why."},
-		{PoolGrown, "A pool grew: details part (data or metadata), size before and after, in bytes."},
+		{Mounted, "A volume was mounted: details Container (host for the host) and Path."},
+		{Unmounted, "A volume was unmounted: details Container (host for the host) and Path."},
+		{PoolWarned, "A pool cannot grow, and needs the sysadmin: details Part (data or metadata) and Why."},
+		{PoolGrown, "A pool grew: details Part (data or metadata), and its size Before and After, in bytes."},
 		{ContainerStarted, "A container started, and is served; not for those that run when the agent starts."},
 		{ContainerStopped, "A container that was served stopped."},
 	}
+}
+
+// Doc is what introspection says of the signal. It names the keys of the details as they are sent.
+func (s Signal) Doc() string {
+	for _, known := range signals() {
+		if known.signal == s {
+			return known.doc
+		}
+	}
+	return ""
 }
 
 func orUnknown(n *int64) int64 {

@@ -37,6 +37,8 @@ type Watcher struct {
 	mu       sync.Mutex
 	lock     *os.File
 	released bool // the machine goes down, and we are done
+
+	told bool // of a shutdown that goes on, as far as was heard; Run's own
 }
 
 // NewWatcher makes a watcher. Run listens.
@@ -181,20 +183,36 @@ func (s *stay) hear(ctx context.Context, signal *dbus.Signal) {
 	}
 }
 
-// meetLogind takes the lock of a logind that is new to us, and asks whether the machine goes down already.
+// meetLogind takes the lock of a logind that is new to us, and asks whether the machine goes down already. One that does not know of the
+// shutdown that the one before it began will never say that it is called off.
 func (s *stay) meetLogind(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, callDeadline)
-	defer cancel()
 	s.takeLock(ctx)
-	var starting dbus.Variant
-	err := s.conn.Object(logind, logindPath).
-		CallWithContext(ctx, propertiesInterface+".Get", dbus.FlagNoAutoStart, logindManager, goingDown).Store(&starting)
-	if down, ok := starting.Value().(bool); err == nil && ok && down {
-		s.emit(event.Shutdown{Starting: true})
+	down, err := s.goingDown(ctx)
+	if err != nil {
+		s.w.log.Warn("cannot ask whether the host is going down", "error", err)
+		return
+	}
+	if down || s.w.told {
+		s.shutdown(ctx, down)
 	}
 }
 
+func (s *stay) goingDown(ctx context.Context) (down bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callDeadline)
+	defer cancel()
+	var value dbus.Variant
+	err = s.conn.Object(logind, logindPath).
+		CallWithContext(ctx, propertiesInterface+".Get", dbus.FlagNoAutoStart, logindManager, goingDown).Store(&value)
+	if err != nil {
+		return false, err
+	}
+	err = value.Store(&down)
+	return down, err
+}
+
+// shutdown tells that one starts, or is called off.
 func (s *stay) shutdown(ctx context.Context, starting bool) {
+	s.w.told = starting
 	s.emit(event.Shutdown{Starting: starting}) // first: what Release lets go of is never the lock against the next one
 	if starting {
 		return
@@ -202,13 +220,13 @@ func (s *stay) shutdown(ctx context.Context, starting bool) {
 	s.w.mu.Lock()
 	s.w.released = false
 	s.w.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, callDeadline)
-	defer cancel()
 	s.takeLock(ctx)
 }
 
 // takeLock has logind wait for us. Where it will not, the agent's unit still stops in order.
 func (s *stay) takeLock(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, callDeadline)
+	defer cancel()
 	var fd dbus.UnixFD
 	err := s.conn.Object(logind, logindPath).
 		CallWithContext(ctx, logindManager+".Inhibit", dbus.FlagNoAutoStart, "shutdown", inhibitor, inhibitorCause, "delay").Store(&fd)

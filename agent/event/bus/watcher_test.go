@@ -171,6 +171,35 @@ func TestALogindThatComesLaterIsMetToo(t *testing.T) {
 	expect(t, events, event.Shutdown{Starting: true})
 }
 
+// Nobody says of a shutdown that does not happen that it is called off, when the logind that announced it is gone.
+func TestAShutdownThatLogindForgotIsCalledOff(t *testing.T) {
+	for name, lose := range map[string]func(t *testing.T, d *daemon, l *login){
+		"logind is replaced": func(_ *testing.T, _ *daemon, l *login) { _ = l.conn.Close() },
+		"the bus is replaced": func(t *testing.T, d *daemon, _ *login) {
+			d.stop()
+			d.start(t)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDaemon(t)
+			d.start(t)
+			l := startLogin(t, d, false)
+			w, events := watched(t, d)
+			lockIs(t, w, l, 1, true)
+			l.say(t, true)
+			expect(t, events, event.Shutdown{Starting: true})
+			w.Release()
+			lockIs(t, w, l, 1, false)
+			lose(t, d, l)
+			l = startLogin(t, d, false)
+			expect(t, events, event.Shutdown{Starting: false})
+			lockIs(t, w, l, 2, true) // the first was given back: it was of the shutdown that was told of
+			l.say(t, true)
+			expect(t, events, event.Shutdown{Starting: true})
+		})
+	}
+}
+
 func TestOnlyLogindAnnouncesAShutdown(t *testing.T) {
 	d := newDaemon(t)
 	d.start(t)
