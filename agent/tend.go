@@ -305,7 +305,7 @@ func (a *Agent) carryOut(ctx context.Context, v *View, f facts, r *catalog.Recor
 		if !still {
 			return
 		}
-		a.tell(change{what: api.EventExpiring, was: r, now: r, view: v, expires: a.expires(r)})
+		a.tell(change{what: api.EventExpiring, was: r, now: r, view: v, expires: a.expires(v, r)})
 		when := "in " + policy.FormatSpan(d.Wait)
 		if d.Wait <= 0 { // without a notice
 			when = "at once"
