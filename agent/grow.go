@@ -64,7 +64,8 @@ func quiet(part policy.Part) float64 {
 
 // growers keep a goroutine for each pool, which has it grow.
 type growers struct {
-	now func() time.Time // for the time that passes, not the wall clock's
+	now     func() time.Time // for the time that passes, not the wall clock's
+	pressed chan struct{}    // has an element when a pool is short of room and cannot grow
 
 	mu   sync.Mutex
 	ctx  context.Context // nil until growing begins
@@ -73,7 +74,7 @@ type growers struct {
 }
 
 func newGrowers() *growers {
-	return &growers{now: time.Now, all: map[string]*grower{}, whys: map[string]string{}}
+	return &growers{now: time.Now, pressed: make(chan struct{}, 1), all: map[string]*grower{}, whys: map[string]string{}}
 }
 
 // grower has one pool grow. What is in it belongs to its goroutine, but for poke.
@@ -404,6 +405,9 @@ func (g *grower) tendPart(ctx context.Context, v *View, p policy.Pool, lv lvm.Po
 		return min(d.Wait, policy.PollMin), false
 	case d.Blocked.Lasting() && d.Blocked != policy.BlockedOff:
 		g.cannot(ctx, p, part, percent, string(d.Blocked), d.Why)
+		if rules.Shortage(fillOf(v, p, lv)).Any() { // writers do not wait for the next minute
+			poke(a.growers.pressed)
+		}
 		return blockedEvery, false
 	}
 	g.clear(p, part)

@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"context"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -262,4 +264,26 @@ func TestNothingGoesEarlyWhileNothingWouldBecomeFree(t *testing.T) {
 	if got := tend(); got != "b=trash" {
 		t.Errorf("after its release %q is left", got)
 	}
+}
+
+// Writers of a pool that is full wait for a minute at most: its trash goes as soon as it is seen that it cannot grow.
+func TestTrashMakesRoomAsSoonAsAPoolCannotGrow(t *testing.T) {
+	b := newBench(t)
+	b.reload(testConfig + "data_percent = 90.0\n" + quietMail + "[growth.data]\ncap = \"50G\"\n")
+	b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "old", Size: "1G"}, "")
+	b.post(b.c1, api.PathDelete, api.NameRequest{Name: "old"}, "")
+	now := b.agent.opts.Now()
+	b.agent.opts.Now = func() time.Time { return now }
+	for range 13 { // over an hour
+		now = now.Add(policy.MaxStep)
+		b.agent.tend(t.Context(), policy.MaxStep)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var ageing sync.WaitGroup
+	ageing.Go(func() { b.agent.ageing(ctx) })
+	defer ageing.Wait()
+	defer stop()
+	b.fill(96, 1)
+	b.grower().step(t.Context())
+	within(t, "what is in the trash goes", func() bool { return len(b.volumes()) == 0 })
 }

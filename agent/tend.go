@@ -448,6 +448,10 @@ func (a *Agent) ageing(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-a.growers.pressed:
+			for _, p := range a.config().Pools {
+				a.relieve(ctx, p)
+			}
 		case now := <-tick.C: // monotonic
 			if step := now.Sub(last); step >= a.tendPeriod() {
 				a.tend(ctx, step)
