@@ -2,7 +2,11 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"sync"
+
+	"lls/agent/container"
+	"lls/agent/mount"
 )
 
 // retract takes back what a guest was granted whose device nobody has held since, which may be another volume's by now: what is at
@@ -19,7 +23,7 @@ func (a *Agent) retract(ctx context.Context, g *guest) error {
 	}
 	defer release()
 	if g.nodes != nil {
-		if _, err := g.nodes.Set(nil); err != nil {
+		if err := a.setNodes(g, nil); err != nil {
 			return err
 		}
 	}
@@ -59,13 +63,35 @@ func (a *Agent) retractAll(ctx context.Context) {
 		done.Go(func() {
 			a.adoptOne(ctx, c)
 			if g := a.guests.get(c.Key()); g != nil {
-				if err := a.showNodesTo(ctx, g); err != nil {
-					a.log.Warn("cannot take back what a container may open", "container", c.Owner, "error", err)
-				}
+				a.complain("cannot take back what a container may open", c, a.showNodesTo(ctx, g))
+			} else {
+				a.retractRules(ctx, c)
 			}
 		})
 	}
 	done.Wait()
+}
+
+// retractRules takes back the rules of what was lost from a container that cannot be served, as when its /dev/mf does not answer: without
+// them its nodes open nothing. What was lost stays so, until its nodes have gone as well.
+func (a *Agent) retractRules(ctx context.Context, c container.Container) {
+	u, runs := a.guests.whyNot(c.Key())
+	if !runs || !errors.Is(u.why, errStuck) {
+		return
+	}
+	box, err := mount.OpenBox(u.pid, nil)
+	if err != nil {
+		a.complain("cannot take back what a container may open", c, err)
+		return
+	}
+	_ = box.Close()
+	if box.Mapped {
+		return // it has no rules
+	}
+	for _, x := range a.raw.lostOf(c.Key()) {
+		err = errors.Join(err, a.containers.SetDevice(ctx, c, false, x.rule()))
+	}
+	a.complain("cannot take back what a container may open", c, err)
 }
 
 // endRaw takes all rights to open devices back, before the agent stops: nobody would be there to keep a device's number from being
