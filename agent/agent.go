@@ -61,6 +61,8 @@ type Agent struct {
 	containers Containers
 	loops      Loops
 	guests     *guests
+	steps      *steps
+	again      chan struct{} // has an element when all containers are to be looked at at once
 	pids       *pidWatch
 	endpoints  []endpoint
 	pidNS      string // ours, so that a process of the host is not taken for a container's
@@ -144,6 +146,7 @@ func New(o Options, p Parts) (*Agent, error) {
 		bus: p.Bus, herald: newHerald(), sources: p.Sources, hears: len(p.Sources) > 0, release: p.Release, ears: ears{coalescer: event.NewCoalescer(event.DefaultTiming()), late: lateEvent},
 		guests: newGuests(), pids: pids, endpoints: endpoints(), feed: newFeed(), reread: make(chan struct{}, 1), stopping: make(chan struct{}), pidNS: ns, started: o.Now(), reserved: map[string]bool{},
 	}
+	a.again, a.steps = make(chan struct{}, 1), newAgentSteps(a)
 	a.store = newStore(p.LVM, o.Log, o.Now, &a.gate)
 	a.store.begin = a.listening
 	return a, nil
@@ -237,9 +240,7 @@ func (a *Agent) take(ctx context.Context, cfg *policy.Config) {
 	a.mailer.SetConfig(mailConfig(cfg.Mail))
 	a.syncGrowers(cfg.Pools)
 	for _, g := range a.guests.list() {
-		if err := a.retell(g, cfg); err != nil {
-			a.log.Warn("cannot tell the container its configuration", "container", g.Owner, "error", err)
-		}
+		a.complain("cannot tell the container its configuration", g.Container, a.retell(g, cfg))
 	}
 	a.log.Info("configuration read", "pools", len(cfg.Pools), "lxcpaths", len(cfg.LXCPaths))
 }
@@ -327,6 +328,7 @@ func (a *Agent) loop(ctx context.Context, reload <-chan os.Signal) {
 		case <-tick.C:
 			a.store.backup(ctx, backupQuiet)
 			a.undoMaking(ctx)
+		case <-a.again:
 		}
 		a.adopt(ctx)
 	}

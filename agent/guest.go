@@ -46,7 +46,9 @@ type guest struct {
 
 	replaying sync.Mutex // held while its fstab is replayed
 
-	use    sync.RWMutex // held shared by whoever uses box, tree or nodes outside the guest's start, until they are closed
+	// Held shared by whoever uses box, tree or nodes outside the guest's start, until they are closed. What opens something in tree or
+	// nodes is a step besides (Agent.touch).
+	use    sync.RWMutex
 	closed bool
 }
 
@@ -133,17 +135,39 @@ func (a *Agent) serve(ctx context.Context, c container.Container, pid int) (err 
 	return a.inject(ctx, g)
 }
 
-func (a *Agent) newGuest(c container.Container, pid int) (g *guest, err error) {
+func (a *Agent) newGuest(c container.Container, pid int) (*guest, error) {
 	if c.Err != nil {
 		return nil, c.Err
 	}
-	box, err := mount.OpenBox(pid, nil)
+	var g *guest
+	var ln *net.UnixListener
+	err := a.steps.do(c, func() (err error) {
+		g, ln, err = a.layOut(c, pid)
+		return err
+	}, func() {
+		if g == nil {
+			return
+		}
+		if err := errors.Join(ln.Close(), g.close()); err != nil {
+			a.log.Warn("cannot let go of a container that did not answer", "container", c.Owner, "error", err)
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
+	g.server = a.listen(ln, g)
+	return g, nil
+}
+
+// layOut makes what a container is served by, but for the service.
+func (a *Agent) layOut(c container.Container, pid int) (g *guest, ln *net.UnixListener, err error) {
+	box, err := mount.OpenBox(pid, nil)
+	if err != nil {
+		return nil, nil, err
+	}
 	tree, err := mount.OpenTree(a.opts.Trees, c.Key())
 	if err != nil {
-		return nil, errors.Join(err, box.Close())
+		return nil, nil, errors.Join(err, box.Close())
 	}
 	defer func() {
 		if err != nil {
@@ -151,19 +175,26 @@ func (a *Agent) newGuest(c container.Container, pid int) (g *guest, err error) {
 		}
 	}()
 	if err := tree.Sweep(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	ln, err := tree.Listen("lls.sock", 0o666)
-	if err != nil {
-		return nil, err
+	if ln, err = tree.Listen("lls.sock", 0o666); err != nil {
+		return nil, nil, err
 	}
 	g = &guest{Container: c, box: box, tree: tree, broken: errors.New("not injected yet")}
 	if g.nodes, err = mount.OpenNodes(a.opts.Trees, c.Key()); err != nil {
 		a.log.Warn("cannot make /dev/mf for the container", "container", c.Owner, "error", err)
 		g.nodes = nil // LLS works without
 	}
-	g.server = a.listen(ln, g)
-	return g, nil
+	return g, ln, nil
+}
+
+// close releases box, tree and nodes, which stay.
+func (g *guest) close() error {
+	err := errors.Join(g.box.Close(), g.tree.Close())
+	if g.nodes != nil {
+		err = errors.Join(err, g.nodes.Close())
+	}
+	return err
 }
 
 // inject puts the client and the tree into the container, again when its root took them away.
@@ -171,7 +202,7 @@ func (a *Agent) inject(ctx context.Context, g *guest) error {
 	if there, err := a.mounts.Injected(g.box, g.tree); err == nil && there && g.status() == "ok" {
 		return nil
 	}
-	err := a.fill(g)
+	err := a.touch(g, func() error { return a.fill(g) })
 	if err == nil {
 		err = a.mounts.Inject(ctx, g.tree, g.box)
 	}
@@ -187,7 +218,7 @@ func (a *Agent) inject(ctx context.Context, g *guest) error {
 	if err == nil {
 		a.log.Info("serving the container", "container", g.Owner, "pid", g.box.PID)
 	} else if was == nil || was.Error() != err.Error() {
-		a.log.Warn("cannot make /lls in the container", "container", g.Owner, "error", err)
+		a.complain("cannot make /lls in the container", g.Container, err)
 	}
 	return err
 }
@@ -248,6 +279,12 @@ func (a *Agent) drop(g *guest, ended bool) {
 	g.server.close()
 	g.use.Lock() // whoever has hold of it is done soon: every use has a deadline
 	defer g.use.Unlock()
+	a.steps.last(g.Container, func() { a.close(g, ended) })
+	a.log.Info("container ended", "container", g.Owner)
+}
+
+// close is a step of drop.
+func (a *Agent) close(g *guest, ended bool) {
 	err := g.box.Close()
 	if g.nodes != nil {
 		if ended && g.box.Mapped { // a privileged one's rules may outlive it in its monitor
@@ -260,7 +297,6 @@ func (a *Agent) drop(g *guest, ended bool) {
 	if err = errors.Join(err, pick(ended, g.tree.Remove, g.tree.Close)()); err != nil {
 		a.log.Warn("cannot clear up after the container", "container", g.Owner, "error", err)
 	}
-	a.log.Info("container ended", "container", g.Owner)
 }
 
 // pick is one of two.
@@ -287,14 +323,16 @@ func (a *Agent) injectNodes(ctx context.Context, g *guest) {
 		return
 	}
 	if err := a.showNodesSoon(ctx, g); err != nil {
-		a.log.Warn("cannot show all devices at /dev/mf", "container", g.Owner, "error", err)
+		a.complain("cannot show all devices at /dev/mf", g.Container, err)
 		if !g.areLaid() && !errors.As(err, new(*mount.SetError)) {
 			return // what lies there may be of an earlier start
 		}
 	}
-	if err := a.mounts.InjectNodes(ctx, g.nodes, g.box); err != nil {
-		a.log.Warn("cannot put /dev/mf into the container", "container", g.Owner, "error", err)
+	err := a.mounts.InjectNodes(ctx, g.nodes, g.box)
+	if err == nil {
+		err = a.touch(g, func() error { g.nodes.Tidy(); return nil })
 	}
+	a.complain("cannot put /dev/mf into the container", g.Container, err)
 }
 
 // adopt serves every running container that is not served, and mends /lls in those that are.
@@ -323,7 +361,7 @@ func (a *Agent) adopt(ctx context.Context) {
 		unlisted := func(key string) bool {
 			return !slices.ContainsFunc(all, func(c container.Container) bool { return c.Key() == key })
 		}
-		a.letGo(func(key string) bool { return a.guests.get(key) == nil && unlisted(key) })
+		a.letGo(func(key string) bool { return a.guests.get(key) == nil && unlisted(key) && !a.steps.isLate(key) })
 		a.guests.forget(unlisted)
 	}
 }
@@ -361,8 +399,7 @@ func (a *Agent) adoptOne(ctx context.Context, c container.Container) {
 	}
 	if errors.Is(err, container.ErrNotRunning) {
 		a.guests.note(c, 0, c.Err)
-		a.clear(ctx, c)
-		if a.guests.get(c.Key()) == nil {
+		if a.clear(ctx, c) && a.guests.get(c.Key()) == nil {
 			a.letGo(func(key string) bool { return key == c.Key() })
 		}
 		return
@@ -377,24 +414,31 @@ func (a *Agent) adoptOne(ctx context.Context, c container.Container) {
 		a.served(ctx, g)
 		a.work.Go(func() { _ = a.showNodesTo(context.WithoutCancel(ctx), g) }) // it is tried again, and told of then
 	}
-	if err != nil && !errors.Is(err, mount.ErrHostMounts) {
-		a.log.Warn("cannot serve the container", "container", c.Owner, "error", err)
+	if !errors.Is(err, mount.ErrHostMounts) {
+		a.complain("cannot serve the container", c, err)
 	}
 }
 
-// clear takes away the tree of a container that ended while no agent ran. A mount half way would keep its volume in use for ever.
-func (a *Agent) clear(ctx context.Context, c container.Container) {
+// clear takes away the tree of a container that ended while no agent ran. A mount half way would keep its volume in use for ever. It is
+// false when that waits for what the container has done, whose devices are not let go of before.
+func (a *Agent) clear(ctx context.Context, c container.Container) bool {
 	if _, err := os.Lstat(filepath.Join(a.opts.Trees, c.Key())); err != nil {
-		return
+		return !a.steps.isLate(c.Key())
 	}
 	leave, err := a.guests.enter(ctx, c.Key())
 	if err != nil {
-		return
+		return !a.steps.isLate(c.Key())
 	}
 	defer leave()
 	if a.guests.get(c.Key()) != nil {
-		return // it has been started meanwhile
+		return true // it has been started meanwhile
 	}
+	err = a.steps.do(c, func() error { return a.removeTrees(c) }, nil)
+	a.complain("cannot clear up after the container", c, err)
+	return !errors.Is(err, errStuck)
+}
+
+func (a *Agent) removeTrees(c container.Container) error {
 	tree, err := mount.OpenTree(a.opts.Trees, c.Key())
 	if err == nil {
 		err = tree.Remove()
@@ -404,9 +448,7 @@ func (a *Agent) clear(ctx context.Context, c container.Container) {
 		_, nodesErr = nodes.Set(nil)
 		nodesErr = errors.Join(nodesErr, nodes.Remove())
 	}
-	if err = errors.Join(err, nodesErr); err != nil {
-		a.log.Warn("cannot clear up after the container", "container", c.Owner, "error", err)
-	}
+	return errors.Join(err, nodesErr)
 }
 
 // listen serves a guest's socket; nil stands for the sysadmin.

@@ -53,9 +53,7 @@ func (a *Agent) showAll(ctx context.Context) {
 	var all sync.WaitGroup // one whose monitor does not answer does not hold up the others for longer than one answer may take
 	for _, g := range a.guests.list() {
 		all.Go(func() {
-			if err := a.showNodesTo(ctx, g); err != nil {
-				a.log.Warn("cannot show all devices at /dev/mf", "container", g.Owner, "error", err)
-			}
+			a.complain("cannot show all devices at /dev/mf", g.Container, a.showNodesTo(ctx, g))
 		})
 	}
 	all.Wait()
@@ -102,8 +100,15 @@ func (a *Agent) showNodesSoon(ctx context.Context, g *guest) error {
 	}
 	defer release()
 	g.settled = false
-	_, err = g.nodes.Set(nil)
-	return err
+	return a.setNodes(g, nil)
+}
+
+// setNodes brings the nodes of a guest to what is wanted, which nobody may change any more. When that is late it may still happen.
+func (a *Agent) setNodes(g *guest, want []mount.Node) error {
+	return a.touch(g, func() error {
+		_, err := g.nodes.Set(want)
+		return err
+	})
 }
 
 // showNodesTo brings /dev/mf of one guest, and what it may open raw, up to what is.
@@ -158,7 +163,7 @@ func (a *Agent) showNodes(ctx context.Context, g *guest, v *View) (err error) {
 		return nil // it has ended
 	}
 	defer release()
-	_, setErr := g.nodes.Set(want)
+	setErr := a.setNodes(g, want)
 	g.shown = want
 	g.laid = g.laid || setErr == nil
 	var failed *mount.SetError

@@ -36,9 +36,7 @@ func (a *Agent) remindAll() {
 		return
 	}
 	for _, g := range a.guests.list() {
-		if err := a.remind(g); err != nil {
-			a.log.Warn("cannot tell the container what will go", "container", g.Owner, "error", err)
-		}
+		a.complain("cannot tell the container what will go", g.Container, a.remind(g))
 	}
 }
 
@@ -78,7 +76,7 @@ func (a *Agent) remind(g *guest) error {
 		return nil // it has ended
 	}
 	defer release()
-	if err := g.tree.Put(noticeFile, []byte(b.String()), 0o644); err != nil {
+	if err := a.touch(g, func() error { return g.tree.Put(noticeFile, []byte(b.String()), 0o644) }); err != nil {
 		return err
 	}
 	g.mu.Lock()

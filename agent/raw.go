@@ -156,9 +156,7 @@ func (a *Agent) settle(ctx context.Context, id catalog.ID) error {
 	granted := func() []grant { return a.raw.of(func(x grant) bool { return x.id == id }) }
 	for _, x := range granted() {
 		if g := a.guests.get(x.key); g != nil {
-			if err := a.showNodesTo(ctx, g); err != nil {
-				a.log.Warn("cannot show all devices at /dev/mf", "container", g.Owner, "error", err)
-			}
+			a.complain("cannot show all devices at /dev/mf", g.Container, a.showNodesTo(ctx, g))
 			continue
 		}
 		a.retractUnserved(ctx, x.key, func(one grant) bool { return one == x })

@@ -24,7 +24,7 @@ func (a *Agent) retract(ctx context.Context, g *guest) error {
 	defer release()
 	var setErr error
 	if g.nodes != nil {
-		_, setErr = g.nodes.Set(nil)
+		setErr = a.setNodes(g, nil)
 	}
 	g.shown, g.settled = nil, false
 	for _, x := range lost {
@@ -102,8 +102,8 @@ func (a *Agent) retractAll(ctx context.Context) {
 			a.adoptOne(ctx, c)
 			if g := a.guests.get(c.Key()); g == nil {
 				a.retractUnserved(ctx, c.Key(), func(grant) bool { return true })
-			} else if err := a.showNodesTo(ctx, g); err != nil {
-				a.log.Warn("cannot take back what a container may open", "container", c.Owner, "error", err)
+			} else {
+				a.complain("cannot take back what a container may open", c, a.showNodesTo(ctx, g))
 			}
 		})
 	}

@@ -81,7 +81,7 @@ func (a *Agent) retell(g *guest, cfg *policy.Config) error {
 		return nil // it has ended
 	}
 	defer release()
-	return a.putConfig(g, cfg)
+	return a.touch(g, func() error { return a.putConfig(g, cfg) })
 }
 
 func (a *Agent) putConfig(g *guest, cfg *policy.Config) error {

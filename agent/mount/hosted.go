@@ -33,6 +33,11 @@ type view struct {
 // A hosted is a tmpfs of the host that one container sees. The root of a
 // privileged container can change everything in it, at any moment. So it is only
 // ever used through its descriptor, and nothing is believed that is read from it.
+//
+// He can also have each opening of a file in it wait, for as long as he likes
+// (FAN_OPEN_PERM), but not one with O_PATH. Those that open more have no end that
+// is certain, and who calls them must be able to go on without it: OpenNodes,
+// Sweep, Remove, Set, Tidy, Put, Copy and Listen.
 type hosted struct {
 	view   view
 	path   string // of its mount point on the host, below directories only root can enter

@@ -30,17 +30,30 @@ func (h *hosted) mkdir(dir *os.File, name string, mode uint32) error {
 		if err != unix.EEXIST {
 			return err
 		}
-		f, err := openAt(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		f, err := openAt(dir, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 		if err == nil {
-			err = errors.Join(f.Chown(0, 0), f.Chmod(os.FileMode(mode)))
+			err = own(f, mode)
 			_ = f.Close()
 			return err
 		}
-		if err := h.discard(dir, name); err != nil {
+		if name == inside.StagingDir { // each mount needs it, so nothing is opened for it: a directory is ours the next time
+			err = unix.Unlinkat(int(dir.Fd()), name, 0)
+		} else {
+			err = h.discard(dir, name)
+		}
+		if err != nil && err != unix.ENOENT && err != unix.EISDIR {
 			return err
 		}
 	}
 	return errors.New("somebody keeps changing it")
+}
+
+// own makes an O_PATH descriptor's file the host's root's.
+func own(f *os.File, mode uint32) error {
+	if err := unix.Fchownat(int(f.Fd()), "", 0, 0, unix.AT_EMPTY_PATH); err != nil {
+		return err
+	}
+	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), mode)
 }
 
 // discard takes a name away, whatever it is. A directory is set aside first:

@@ -26,7 +26,8 @@ func (m *Mounter) NodesInjected(b *Box, n *Nodes) (bool, error) { return b.sees(
 
 // InjectNodes puts the nodes at /dev/mf in the container. It does nothing when
 // they are there, and takes away what else is mounted at /dev/mf. It is ErrNoPlace
-// when there can be no such directory, or /dev is that of the host.
+// when there can be no such directory, or /dev is that of the host. What it needed
+// there stays, for Tidy.
 func (m *Mounter) InjectNodes(ctx context.Context, n *Nodes, b *Box) error {
 	points, err := b.points()
 	if err != nil {
@@ -36,12 +37,7 @@ func (m *Mounter) InjectNodes(ctx context.Context, n *Nodes, b *Box) error {
 	if dev, ok := Top(points, "/dev"); ok && dev.Type == "devtmpfs" {
 		return noPlace("/dev/mf", "/dev is that of the host")
 	}
-	err = m.inject(ctx, n.hosted, b, false)
-	if n.set.TryLock() { // else the Set that is under way tidies up
-		n.tidy()
-		n.set.Unlock()
-	}
-	return err
+	return m.inject(ctx, n.hosted, b, false)
 }
 
 func (b *Box) sees(h *hosted) (bool, error) {

@@ -21,6 +21,7 @@ func mustInject(t *testing.T, m *Mounter, n *Nodes, g *guest) {
 	if err := m.InjectNodes(deadline(t, 20*time.Second), n, g.box); err != nil {
 		t.Fatal(err)
 	}
+	n.Tidy()
 	if in, err := m.NodesInjected(g.box, n); err != nil || !in {
 		t.Fatalf("injected: %v %v", in, err)
 	}

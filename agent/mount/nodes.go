@@ -94,6 +94,15 @@ func (e *SetError) Error() string {
 
 func (e *SetError) Unwrap() []error { return []error{e.LeftOut, e.Failed} }
 
+// Tidy removes what InjectNodes left there, unless a Set is under way, which does
+// so itself.
+func (n *Nodes) Tidy() {
+	if n.set.TryLock() {
+		n.tidy()
+		n.set.Unlock()
+	}
+}
+
 // tidy removes what was set aside, unless an injection is under way, which needs
 // its directory there.
 func (n *Nodes) tidy() {

@@ -46,6 +46,8 @@ func play(part string, args []string) error {
 		return swap(args[0], args[1], atoi(args[2]))
 	case "silence": // DEVICE PID DIR
 		return silence(args[0], args[1], args[2])
+	case "withhold": // PATH...
+		return withhold(args)
 	case "clients": // N
 		return clients(atoi(args[0]))
 	case "claim": // DEVICE MILLISECONDS
