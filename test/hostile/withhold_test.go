@@ -50,7 +50,7 @@ func TestAContainerThatHasEachOpeningWaitHoldsUpNobodyElse(t *testing.T) {
 	}
 	shown := func(name string) {
 		t.Helper()
-		tame.Do(t, "create", name, "--size", "64M", "--mount", "/mnt")
+		tame.Do(t, "create", name, "--size", "64M", "--visible", "--mount", "/mnt") // which that one would see as well
 		kit.Eventually(t, "another container sees its device", func() bool { return tame.Exec(t, "test", "-e", "/dev/mf/"+name).Exit == 0 })
 		tame.Do(t, "umount", name)
 		tame.Purge(t, name)
