@@ -15,17 +15,29 @@ const (
 	changeGrace = 20 * time.Second
 )
 
+// reportTime is how long one report may take. It waits for a change of the
+// group that is under way, and reads thousands of volumes in a second.
+const reportTime = time.Minute
+
 // A report of thousands of volumes is some megabytes.
 const reportLimit = 64 << 20
 
+// noCopies keeps a command from copying the group's metadata below /etc/lvm. A
+// report does that as well when it finds the copy there out of date, and may
+// then read for ever, with all signals blocked, what another report replaces
+// at that moment (check_current_backup and config_file_read_fd of lvm2).
+const noCopies = "backup{backup=0 archive=0}"
+
 // read runs one LVM command that only reads.
 func (h *Host) read(ctx context.Context, command string, args ...string) (run.Result, error) {
-	return h.lvm(ctx, reportGrace, command, "report{time_format=\"%s\"}", args)
+	ctx, cancel := context.WithTimeout(ctx, reportTime)
+	defer cancel()
+	return h.lvm(ctx, reportGrace, command, noCopies+" report{time_format=\"%s\"}", args)
 }
 
 // change runs one LVM command that changes something.
 func (h *Host) change(ctx context.Context, command string, args ...string) error {
-	_, err := h.lvm(ctx, changeGrace, command, "backup{backup=0 archive=0}", args)
+	_, err := h.lvm(ctx, changeGrace, command, noCopies, args)
 	return err
 }
 

@@ -50,7 +50,7 @@ func (h *Host) report(ctx context.Context, vgs []VG) ([]Group, error) {
 		}
 	}
 	out, err := h.read(ctx, "fullreport", args...)
-	if err != nil && ctx.Err() == nil && len(vgs) > 0 {
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && len(vgs) > 0 {
 		return nil, h.missing(ctx, vgs, err)
 	}
 	if err != nil {

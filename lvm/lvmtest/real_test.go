@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -270,10 +271,69 @@ func TestRealBackupRotates(t *testing.T) {
 			t.Errorf("%s: %v, %v", f.Name(), info, err)
 		}
 	}
-	for _, place := range []string{"/etc/lvm/archive", "/etc/lvm/backup"} {
-		files, err := os.ReadDir(place)
-		t.Logf("%s has %d files (%v)", place, len(files), err)
+}
+
+// LVM's own copies of the metadata are a file for each change, and two
+// commands that renew them at once may never end.
+func TestRealLVMKeepsNoCopiesOfItsOwn(t *testing.T) {
+	r := lab(t)
+	e := r.env(t)
+	const others = "lvm2-lvmdbusd.service" // whose reports keep them
+	if _, err := r.run.Run(t.Context(), run.Cmd{Name: "systemctl", Args: []string{"mask", "--runtime", "--now", "--", others}}); err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if _, err := r.run.Run(context.Background(), run.Cmd{Name: "systemctl", Args: []string{"unmask", "--runtime", "--", others}}); err != nil {
+			t.Error(err)
+		}
+	})
+	r.lvm(t, "vgs") // the group is as it is in the copies
+	before := copies(t)
+	for i := range 3 {
+		err := e.Host.Write(t.Context(), r.vg, func(w lvm.Writer) error {
+			name := lvm.Name(fmt.Sprintf("a%d", i))
+			if err := w.CreateThin(t.Context(), lvm.CreateThin{Pool: e.Pool, Name: name, Size: lvm.GiB, Tags: []lvm.Tag{Mark}, Activate: true}); err != nil {
+				return err
+			}
+			return w.Remove(t.Context(), name, func(lvm.Volume) bool { return true })
+		})
+		if err == nil {
+			_, err = e.Host.Report(t.Context(), r.vg)
+		}
+		if err == nil {
+			err = e.Host.Backup(t.Context(), r.vg)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := copies(t); !maps.Equal(after, before) {
+		t.Errorf("before: %v\nafter: %v", before, after)
+	}
+	r.lvm(t, "vgs")
+	if after := copies(t); maps.Equal(after, before) {
+		t.Error("a report as it is typed keeps no copies either: this test sees nothing")
+	}
+}
+
+// copies are the files that LVM keeps of its metadata, and when they were written.
+func copies(t *testing.T) map[string]time.Time {
+	t.Helper()
+	all := map[string]time.Time{}
+	for _, dir := range []string{"/etc/lvm/archive", "/etc/lvm/backup"} {
+		files, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			info, err := f.Info()
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[dir+"/"+f.Name()] = info.ModTime()
+		}
+	}
+	return all
 }
 
 // A context that ends during a change must leave neither a suspended device nor

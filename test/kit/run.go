@@ -38,11 +38,12 @@ type Result struct {
 	Stdout, Stderr string
 	Exit           int // 128+N when signal N ended it
 	Took           time.Duration
+	Hung           string // what the guest was at, when the command did not end in time
 }
 
 // String shows all of it, for a test's log.
 func (r Result) String() string {
-	return fmt.Sprintf("%s\nexit %d after %v\nstdout: %s\nstderr: %s", strings.Join(r.Args, " "), r.Exit, r.Took.Round(time.Millisecond), r.Stdout, r.Stderr)
+	return fmt.Sprintf("%s\nexit %d after %v\nstdout: %s\nstderr: %s%s", strings.Join(r.Args, " "), r.Exit, r.Took.Round(time.Millisecond), r.Stdout, r.Stderr, r.Hung)
 }
 
 // Run runs a command to its end, without input. Only a command that cannot be started, or that takes longer than Patience, fails the test.
@@ -68,14 +69,19 @@ func RunInput(t testing.TB, patience time.Duration, input string, args ...string
 }
 
 // Try is Run for goroutines that must not end the test themselves: an error says that the command did not start or did not end in
-// time. It is then killed, with all it started.
+// time: it is then killed, with all it started, and the result says what the guest was at.
 func Try(ctx context.Context, patience time.Duration, input string, args ...string) (Result, error) {
 	r := Result{Args: args, Exit: -1}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel = func() error {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			r.Hung = "\nmeanwhile:\n" + hung()
+		}
+		return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
 	cmd.WaitDelay = 5 * time.Second // for what keeps the output open
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &stdout, &stderr
