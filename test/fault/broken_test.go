@@ -295,6 +295,31 @@ func TestAContainerStartsWhileLVMHangs(t *testing.T) {
 	}
 }
 
+// TestAReportThatNeverEndsIsGivenUp has the report hang that a purge asks for while it has the group's writer, and not end when it is told
+// to, as those of LVM's commands that have all signals blocked.
+func TestAReportThatNeverEndsIsGivenUp(t *testing.T) {
+	scene(t)
+	box.Do(t, "create", "x", "--size", "64M")
+	box.Do(t, "delete", "x")
+	const hang = "/var/tmp/never"
+	brokenLVM(t, `[ "$1" != fullreport ] || [ ! -e `+hang+` ] || { trap "" TERM; exec sleep 4321; }`)
+	t.Cleanup(func() { kit.Run(t, "pkill", "-KILL", "-f", "^sleep 4321$") })
+	kit.Agent(t, "list").Want(t, 0) // so that the view is fresh
+	if err := os.WriteFile(hang, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(hang) // when it is there no more, that was the test
+	r := box.LLS(t, "purge", "x", "--yes").WantError(t, 11)
+	if r.Took > 2*time.Minute {
+		t.Errorf("it took %v", r.Took)
+	}
+	if err := os.Remove(hang); err != nil {
+		t.Fatal(err)
+	}
+	kit.Eventually(t, "the next one is answered", func() bool { return box.LLS(t, "purge", "x", "--yes").Exit == 0 })
+	recovered(t, "a report that never ended")
+}
+
 func TestLVMThatFailsLeavesNothingHalfMade(t *testing.T) {
 	scene(t)
 	for _, c := range []struct {
