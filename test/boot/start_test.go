@@ -196,6 +196,7 @@ func said(t *testing.T, c *kit.Container) {
 // TestAfterAHostReboot looks at the containers of TestALongFstab, which the host has started by itself.
 func TestAfterAHostReboot(t *testing.T) {
 	kit.Guest(t)
+	kit.JournalIfFailed(t, "--boot")
 	var wanted map[string]map[string]string
 	if err := json.Unmarshal([]byte(getFile(t, beforeReboot)), &wanted); err != nil || len(wanted) != 2 {
 		t.Fatalf("before the reboot there was %v: %v", wanted, err)

@@ -27,6 +27,7 @@ var initOnce sync.Once
 func Init(t testing.TB) {
 	t.Helper()
 	Guest(t)
+	JournalIfFailed(t, "--since=@"+strconv.FormatInt(time.Now().Unix(), 10))
 	initOnce.Do(func() {
 		if Run(t, "vgs", VG).Exit == 0 {
 			return

@@ -8,8 +8,21 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 )
+
+// JournalIfFailed logs what the guest's journal has of a time, as journalctl(1) takes it, if the test fails: by then nobody can look.
+func JournalIfFailed(t testing.TB, of ...string) {
+	t.Helper()
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		out, err := exec.Command("journalctl", append([]string{"--no-pager", "--lines=600", "--output=short-precise"}, of...)...).CombinedOutput()
+		t.Logf("the journal (%v):\n%s", err, out)
+	})
+}
 
 // hung tells what the guest is at, while a command of a test does not end: all processes and what they wait for in the kernel, what those
 // do that run, what LVM waits for from udev, and where the agent is. It ends the agent, which systemd starts again: the test has failed.
