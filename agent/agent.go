@@ -34,8 +34,10 @@ type Options struct {
 	Version string
 	History string // a file for what was observed over time
 	SelfPID int    // a process in the host's mount namespace
-	Log     *slog.Logger
-	Now     func() time.Time
+	// PoolWait is how long the start waits for pools that are not active; 0 is not at all.
+	PoolWait time.Duration
+	Log      *slog.Logger
+	Now      func() time.Time
 }
 
 // Containers finds containers; *container.Host is the real one.
@@ -253,8 +255,8 @@ const (
 )
 
 // Run serves until ctx ends: first it repairs what a crash left, then it listens, then it serves the containers that run. ready is
-// called when the sysadmin's socket answers and running containers have been looked at; reload is a channel of requests to read
-// lls.toml again.
+// called when the sysadmin's socket answers, running containers have been looked at and pools have been waited for; reload is a channel of
+// requests to read lls.toml again.
 func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) error {
 	if err := a.firstConfig(ctx); err != nil {
 		return err
@@ -290,6 +292,7 @@ func (a *Agent) Run(ctx context.Context, ready func(), reload <-chan os.Signal) 
 	a.hear(watching, a.sources)
 	admin := a.listen(ln, nil)
 	a.adopt(ctx)
+	a.awaitPools(ctx)
 	a.work.Go(func() { a.firstLook(watching) })
 	a.up.Store(true)
 	ready()

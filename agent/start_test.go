@@ -8,8 +8,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"lls/agent/api"
+	"lls/lvm"
 )
 
 // start runs the agent that comes after the bench's, which was killed, and lets do ask it. The error is that of Run.
@@ -120,5 +122,40 @@ func TestAReloadEndsWhatAStartWithABadFileBegan(t *testing.T) {
 	})
 	if now, gone := os.ReadFile(b.agent.opts.Kept); err != nil || gone != nil || len(problems) > 0 || string(now) != testConfig+quietMail {
 		t.Errorf("%v; problems %q; kept is %q, %v", err, problems, now, gone)
+	}
+}
+
+// Containers start once the agent is ready, and what their fstab says needs the pools.
+func TestAStartWaitsForPoolsThatAreNotActiveYet(t *testing.T) {
+	activate := func(b *bench, active bool) {
+		b.lvm.EditPool(testVG, testPool, func(p *lvm.Pool) { p.Active = active })
+	}
+	for name, tt := range map[string]struct {
+		wait time.Duration
+		want bool
+	}{
+		"they become active": {time.Hour, true},
+		"they do not":        {10 * time.Millisecond, false},
+		"nobody waits":       {0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.agent.opts.PoolWait = tt.wait
+			activate(b, false)
+			if tt.want {
+				from := b.lvm.Calls("Report")
+				go func() {
+					for b.lvm.Calls("Report") < from+4 { // it has found them inactive
+						time.Sleep(time.Millisecond)
+					}
+					activate(b, true)
+				}()
+			}
+			ready := false
+			err := b.start(slog.New(slog.DiscardHandler), func(*api.Client) { ready = b.pool().Active == tt.want })
+			if err != nil || !ready {
+				t.Errorf("%v, ready as it should be: %v", err, ready)
+			}
+		})
 	}
 }

@@ -39,6 +39,10 @@ const (
 	clientFile = "/usr/lib/lls/lls"
 )
 
+// poolWait is how long containers that start at the boot of the host wait for LVM to activate the pools: a check of a large pool's metadata
+// takes seconds. It is well below the TimeoutStartSec of lls-agent.service.
+const poolWait = 20 * time.Second
+
 // runDaemon is the daemon. It gives the exit status.
 func runDaemon(ctx context.Context, config string) int {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
@@ -89,7 +93,7 @@ func daemon(ctx context.Context, config string, log *slog.Logger) error {
 	}
 	a, err := agent.New(agent.Options{
 		Config: config, Kept: stateDir + "/lls.toml.kept", Client: clientFile, Trees: treesDir, Socket: api.AdminSocket, Version: version, History: stateDir + "/history.json",
-		SelfPID: os.Getpid(), Log: log, Now: time.Now,
+		SelfPID: os.Getpid(), PoolWait: poolWait, Log: log, Now: time.Now,
 	}, agent.Parts{
 		LVM:        lvm.NewHost(runner, lvm.Options{BackupDir: backupDir, Managed: catalog.Managed}),
 		Mounts:     mount.New(runner, mount.Options{}),
