@@ -78,8 +78,44 @@ func matches(pattern, name string) bool {
 	if pattern == "" || name == "" {
 		return pattern == ""
 	}
-	ok, _ := path.Match(pattern, name)
+	glob, err := ofShell(pattern)
+	if err != nil {
+		return false
+	}
+	ok, _ := path.Match(glob, name)
 	return ok
+}
+
+// ofShell is a shell's pattern, as glob(7) has it, in the words of path.Match, which says [^a] for what a shell calls [!a]. Classes such as
+// [[:alpha:]] it does not know, and braces are no pattern at all: both would match something else than is meant.
+func ofShell(pattern string) (string, error) {
+	var b strings.Builder
+	inside := false // of brackets
+	for i := 0; i < len(pattern); i++ {
+		c := pattern[i]
+		rest := pattern[i+1:]
+		switch {
+		case c == '\\' && rest != "":
+			b.WriteByte(c)
+			i++
+			c = rest[0]
+		case inside && c == '[' && strings.ContainsAny(rest[:min(1, len(rest))], ":.="):
+			return "", fmt.Errorf("%q has a class of characters, which is not known here: write the characters, such as [a-z]", pattern)
+		case inside:
+			inside = c != ']'
+		case c == '[':
+			inside = true
+			if strings.HasPrefix(rest, "!") {
+				b.WriteByte(c)
+				i++
+				c = '^'
+			}
+		case c == '{':
+			return "", fmt.Errorf("%q has braces, which are no pattern: write one rule for each", pattern)
+		}
+		b.WriteByte(c)
+	}
+	return b.String(), nil
 }
 
 // rules reads [[rules]]. The result has the table of each, by its place in c.rules.
@@ -110,9 +146,13 @@ func (p *parser) rules(c *Config, v any) map[int]*table {
 	return from
 }
 
-// pattern is one that path.Match takes, and that a name could match: names have neither slash nor token.
+// pattern is one that a name could match: names have neither slash nor token.
 var pattern = textWhere(func(s string) error {
-	if _, err := path.Match(s, ""); err != nil {
+	glob, err := ofShell(s)
+	if err != nil {
+		return err
+	}
+	if _, err := path.Match(glob, ""); err != nil {
 		return fmt.Errorf("%q is no pattern that a shell would take", s)
 	}
 	if strings.ContainsAny(s, "/#") {

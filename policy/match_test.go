@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -84,5 +85,38 @@ func TestLaterRulesWinKeyByKey(t *testing.T) {
 	}
 	if again := c.Rules("main", "web", ""); again != c.Rules("main", "web", "") || again.Limits.Volumes != 10 {
 		t.Errorf("asking changed the rules: %+v", again)
+	}
+}
+
+func TestPatternsAreThoseOfAShell(t *testing.T) {
+	for _, tt := range []struct {
+		pattern, matched, not string
+	}{
+		{"[!w]*", "ci1", "web1"},
+		{"[^w]*", "ci1", "web1"},
+		{"[!a-v]*", "web1", "ci1"},
+		{"web-[0-9!]", "web-!", "web-a"},
+		{`\[!w]`, "[!w]", "x"},
+		{`a\{b`, "a{b", "a"},
+		{"a[{]b", "a{b", "a"},
+		{"?", "é", "ab"},
+	} {
+		c := parsed(t, "[[rules]]\ncontainer = '"+tt.pattern+"'\nlimits.volumes = 3\n")
+		for name, want := range map[string]bool{tt.matched: true, tt.not: false} {
+			if got := c.Rules("main", name, "").Limits.Volumes == 3; got != want {
+				t.Errorf("%s matches %s: %v", tt.pattern, name, got)
+			}
+		}
+	}
+	for pattern, why := range map[string]string{
+		"[[:alpha:]]*": "a class of characters",
+		"{web,ci}-*":   "braces",
+		"[a":           "no pattern",
+		"[!]":          "no pattern",
+	} {
+		_, err := Parse("f", []byte("[[rules]]\ncontainer = '"+pattern+"'\nlimits.volumes = 3\n"), size)
+		if err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: %v", pattern, err)
+		}
 	}
 }
