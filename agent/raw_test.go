@@ -87,7 +87,6 @@ func TestNamesOfGrantsAreUnderstood(t *testing.T) {
 
 // keeper keeps names with their notes, and what became of them.
 type keeper struct {
-	noKeeper
 	kept      map[string][]*os.File
 	notes     map[string]string
 	forgotten []string
