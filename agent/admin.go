@@ -42,6 +42,7 @@ func (c *call) status(ctx context.Context) (api.Status, error) {
 		out.Problems = append(out.Problems, err.Error())
 	}
 	out.Problems = append(out.Problems, a.guests.problems()...)
+	out.Problems = append(out.Problems, a.rawProblems(v)...)
 	out.Problems = append(out.Problems, a.configProblems()...)
 	if len(c.config.Pools) == 0 {
 		out.Problems = append(out.Problems, "there is no pool yet: lls-agent init makes one")

@@ -226,7 +226,9 @@ func (f *fakeDevices) setCutOff(name lvm.Name, cut bool) {
 type noKeeper struct{}
 
 func (noKeeper) Kept() (map[string][]*os.File, error) { return nil, nil }
-func (noKeeper) Keep(string, *os.File) error          { return nil }
+func (noKeeper) Keep(string, string, *os.File) error  { return nil }
+func (noKeeper) Renote(string, string) error          { return nil }
+func (noKeeper) Noted(string) (string, error)         { return "", nil }
 func (noKeeper) Forget(string) error                  { return nil }
 
 type fakeContainers struct {

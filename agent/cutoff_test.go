@@ -203,7 +203,7 @@ func TestWhatWasCutOffIsGrantedWhenItIsMadeAnew(t *testing.T) {
 
 	// It may be cut off between the look at what may be granted and the grant.
 	b.dev.setCutOff(b.record(d.ID).LV.Name, true)
-	if err := b.agent.hold(b.agent.store.latest(), w.grants); err != nil || len(w.grants) != 0 || len(b.agent.raw.of(func(grant) bool { return true })) != 0 {
+	if err := b.agent.hold(b.agent.store.latest(), b.guest1, w.grants); err != nil || len(w.grants) != 0 || len(b.agent.raw.of(func(grant) bool { return true })) != 0 {
 		t.Errorf("granted: %+v, %v", w.grants, err)
 	}
 }

@@ -20,8 +20,12 @@ import (
 type Keeper interface {
 	// Kept are the files that an earlier agent kept, by name. They are the caller's. A name without files was kept, and lost since.
 	Kept() (map[string][]*os.File, error)
-	// Keep makes sure first that the name will not be lost.
-	Keep(name string, f *os.File) error
+	// Keep makes sure first that the name will not be lost, nor the note that comes with it.
+	Keep(name, note string, f *os.File) error
+	// Renote puts another note in the place of that of Keep.
+	Renote(name, note string) error
+	// Noted is the note of a name that is kept; it may be empty.
+	Noted(name string) (string, error)
 	Forget(name string) error
 }
 
@@ -79,7 +83,9 @@ type rawAccess struct {
 
 	mu      sync.Mutex
 	grants  map[grant]*os.File
-	lost    map[grant]bool           // of an earlier agent: the rule may be in force, and nobody holds the device
+	lost    map[grant]bool           // of an earlier agent: the rule may be in force, and nobody held the device since
+	bearers map[grant]bearer         // of all these; the zero bearer where that is not known
+	hidden  map[string]bool          // the keys of containers that are not listed and may run
 	blocked map[catalog.ID]int       // nobody may open these raw
 	ending  bool                     // nobody may open any
 	tried   map[catalog.ID]time.Time // when a device was last tried to be made anew that was cut off
@@ -89,7 +95,7 @@ type rawAccess struct {
 func newRaw(k Keeper) (*rawAccess, error) {
 	r := &rawAccess{
 		keeper: k, checks: make(chan struct{}, maxChecks), grants: map[grant]*os.File{}, lost: map[grant]bool{}, blocked: map[catalog.ID]int{},
-		tried: map[catalog.ID]time.Time{},
+		bearers: map[grant]bearer{}, tried: map[catalog.ID]time.Time{},
 	}
 	kept, err := k.Kept()
 	errs := []error{err}
@@ -105,9 +111,15 @@ func newRaw(k Keeper) (*rawAccess, error) {
 				errs = append(errs, f.Close())
 			}
 		}
-		if err == nil && r.grants[g] == nil {
+		if err != nil {
+			continue
+		}
+		if r.grants[g] == nil {
 			r.lost[g] = true
 		}
+		note, err := k.Noted(name)
+		errs = append(errs, err)
+		r.bearers[g] = readBearer(note)
 	}
 	return r, errors.Join(errs...)
 }
@@ -161,8 +173,8 @@ const maxGrants = 4000
 
 var errBlocked = errors.New("it is about to be used otherwise")
 
-// add notes a grant that is about to be made, whose device f is.
-func (r *rawAccess) add(g grant, f *os.File) error {
+// add notes a grant that is about to be made to b, whose device f is.
+func (r *rawAccess) add(g grant, b bearer, f *os.File) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ending || r.blocked[g.id] > 0 {
@@ -171,10 +183,24 @@ func (r *rawAccess) add(g grant, f *os.File) error {
 	if len(r.grants) >= maxGrants {
 		return errors.New("there are too many already")
 	}
-	if err := r.keeper.Keep(g.name(), f); err != nil {
+	if err := r.keeper.Keep(g.name(), b.note(), f); err != nil {
 		return err
 	}
-	r.grants[g] = f
+	r.grants[g], r.bearers[g] = f, b
+	return nil
+}
+
+// bear notes that a grant is another run's of its container now.
+func (r *rawAccess) bear(g grant, b bearer) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.grants[g] == nil || r.bearers[g] == b {
+		return nil
+	}
+	if err := r.keeper.Renote(g.name(), b.note()); err != nil {
+		return err
+	}
+	r.bearers[g] = b
 	return nil
 }
 
@@ -188,6 +214,7 @@ func (r *rawAccess) forget(g grant) error {
 	}
 	delete(r.grants, g)
 	delete(r.lost, g)
+	delete(r.bearers, g)
 	err := r.keeper.Forget(g.name())
 	if f != nil {
 		err = errors.Join(err, f.Close())

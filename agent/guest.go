@@ -26,6 +26,7 @@ const injectDeadline = 20 * time.Second
 type guest struct {
 	container.Container
 	box    *mount.Box
+	bearer bearer // it, as one that is granted something; the zero one where that is not known
 	tree   *mount.Tree
 	nodes  *mount.Nodes // of /dev/mf; nil when they cannot be had
 	server *socketServer
@@ -165,6 +166,10 @@ func (a *Agent) layOut(c container.Container, pid int) (g *guest, ln *net.UnixLi
 	if err != nil {
 		return nil, nil, err
 	}
+	bearer := bearerOf(c, pid)
+	if !box.Alive() { // what was read may be another's
+		return nil, nil, errors.Join(mount.ErrGone, box.Close())
+	}
 	tree, err := mount.OpenTree(a.opts.Trees, c.Key())
 	if err != nil {
 		return nil, nil, errors.Join(err, box.Close())
@@ -180,7 +185,7 @@ func (a *Agent) layOut(c container.Container, pid int) (g *guest, ln *net.UnixLi
 	if ln, err = tree.Listen("lls.sock", 0o666); err != nil {
 		return nil, nil, err
 	}
-	g = &guest{Container: c, box: box, tree: tree, broken: errors.New("not injected yet")}
+	g = &guest{Container: c, box: box, bearer: bearer, tree: tree, broken: errors.New("not injected yet")}
 	if g.nodes, err = mount.OpenNodes(a.opts.Trees, c.Key()); err != nil {
 		a.log.Warn("cannot make /dev/mf for the container", "container", c.Owner, "error", err)
 		g.nodes = nil // LLS works without
@@ -361,7 +366,7 @@ func (a *Agent) adopt(ctx context.Context) {
 		unlisted := func(key string) bool {
 			return !slices.ContainsFunc(all, func(c container.Container) bool { return c.Key() == key })
 		}
-		a.letGo(func(key string) bool { return a.guests.get(key) == nil && unlisted(key) && !a.steps.isLate(key) })
+		a.letGoUnlisted(unlisted)
 		a.guests.forget(unlisted)
 	}
 }

@@ -153,7 +153,7 @@ func (a *Agent) showNodes(ctx context.Context, g *guest, v *View) (err error) {
 		a.work.Go(func() { a.restore(context.WithoutCancel(ctx), wanted.cutOff) })
 	}
 	granted, withheld := wanted.grants, wanted.withheld
-	err = a.hold(v, granted)
+	err = a.hold(v, g, granted)
 	want := wantedNodes(v, g, granted)
 	if g.settled && slices.Equal(want, g.shown) && maps.Equal(granted, g.granted) {
 		return err

@@ -88,16 +88,17 @@ func (r *rawAccess) has(g grant) bool {
 	return r.grants[g] != nil
 }
 
-// hold opens the devices of the grants that are new, and leaves out those that cannot be had.
-func (a *Agent) hold(v *View, want map[grant]bool) (err error) {
+// hold opens the devices of the grants that are new to a guest, and leaves out those that cannot be had.
+func (a *Agent) hold(v *View, to *guest, want map[grant]bool) (err error) {
 	for g := range maps.Keys(want) {
 		if a.raw.has(g) {
+			err = errors.Join(err, a.raw.bear(g, to.bearer))
 			continue
 		}
 		r := v.Catalog.ByID(g.id)
 		f, openErr := a.devices.Open(r.LV.VG, r.LV.Name, g.device.major, g.device.minor)
 		if openErr == nil {
-			if openErr = a.raw.add(g, f); openErr != nil {
+			if openErr = a.raw.add(g, to.bearer, f); openErr != nil {
 				openErr = errors.Join(openErr, f.Close())
 			} else if cut, err := a.isCutOff(r.LV); err != nil || cut || g.write && a.devices.Claimed(a.store.lvm.Device(r.LV.VG, r.LV.Name)) {
 				// It was mounted, or cut off, between wantedGrants and add. Who does so from now on finds the grant, and takes it back.
@@ -302,13 +303,4 @@ func (a *Agent) wake(ctx context.Context, v *View, failed map[catalog.ID]bool) {
 func (a *Agent) entitled(v *View, r *catalog.Record) []*guest {
 	cfg := a.config()
 	return slices.DeleteFunc(a.guests.list(), func(g *guest) bool { return rawRight(cfg, v, r, g) == policy.RawNone })
-}
-
-// letGo forgets the grants of containers that have ended: with their monitor went their rules.
-func (a *Agent) letGo(ended func(key string) bool) {
-	for _, x := range a.raw.of(func(x grant) bool { return ended(x.key) }) {
-		if err := a.raw.forget(x); err != nil {
-			a.log.Warn("cannot let go of a device", "volume", x.id, "error", err)
-		}
-	}
 }

@@ -85,12 +85,22 @@ func TestNamesOfGrantsAreUnderstood(t *testing.T) {
 	}
 }
 
-// keeper keeps names, and what became of them.
+// keeper keeps names with their notes, and what became of them.
 type keeper struct {
-	noKeeper
 	kept      map[string][]*os.File
+	notes     map[string]string
 	forgotten []string
 }
+
+func (k *keeper) Keep(name, note string, _ *os.File) error { return k.Renote(name, note) }
+func (k *keeper) Renote(name, note string) error {
+	if k.notes == nil {
+		k.notes = map[string]string{}
+	}
+	k.notes[name] = note
+	return nil
+}
+func (k *keeper) Noted(name string) (string, error) { return k.notes[name], nil }
 
 func (k *keeper) Kept() (map[string][]*os.File, error) { return k.kept, nil }
 func (k *keeper) Forget(name string) error {
@@ -174,7 +184,7 @@ func TestWhoStopsGrantsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.end()
-	if err := r.add(grant{"k", "aaaaaaa", device{253, 7}, true}, nil); err == nil || !r.isBlocked("bbbbbbb") {
+	if err := r.add(grant{"k", "aaaaaaa", device{253, 7}, true}, bearer{}, nil); err == nil || !r.isBlocked("bbbbbbb") {
 		t.Errorf("%v", err)
 	}
 }
@@ -191,15 +201,15 @@ func TestNobodyIsGrantedWhatIsBlocked(t *testing.T) {
 	g := grant{"k", "aaaaaaa", device{253, 7}, true}
 	unblock := r.block(g.id)
 	second := r.block(g.id)
-	if err := r.add(g, f); err == nil {
+	if err := r.add(g, bearer{}, f); err == nil {
 		t.Error("it was granted while it is blocked")
 	}
 	unblock()
-	if err := r.add(g, f); err == nil {
+	if err := r.add(g, bearer{}, f); err == nil {
 		t.Error("it was granted while somebody else has it blocked")
 	}
 	second()
-	if err := r.add(g, f); err != nil || !r.has(g) {
+	if err := r.add(g, bearer{}, f); err != nil || !r.has(g) {
 		t.Errorf("it was not granted: %v", err)
 	}
 	if err := r.forget(g); err != nil || r.has(g) {
@@ -222,7 +232,7 @@ func TestWhatWasJustMountedIsNotGrantedForWriting(t *testing.T) {
 		b.dev.claimed = []bool{tt.claimed}
 		b.dev.mu.Unlock()
 		want := map[grant]bool{g: true}
-		if err := b.agent.hold(b.agent.store.latest(), want); err != nil || want[g] != tt.granted || b.agent.raw.has(g) != tt.granted {
+		if err := b.agent.hold(b.agent.store.latest(), b.guest1, want); err != nil || want[g] != tt.granted || b.agent.raw.has(g) != tt.granted {
 			t.Errorf("%+v: %v, wanted are %v", tt, err, want)
 		}
 	}

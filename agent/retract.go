@@ -50,7 +50,7 @@ func (a *Agent) retractUnserved(ctx context.Context, key string, pick func(grant
 	all, _ := a.containers.List(paths(a.config()))
 	i := slices.IndexFunc(all, func(c container.Container) bool { return c.Key() == key })
 	if i < 0 {
-		return
+		return // what it was granted stays ours until it has ended, or is listed again: letGoUnlisted
 	}
 	c := all[i]
 	ctx, cancel := context.WithTimeout(ctx, showDeadline)

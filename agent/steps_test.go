@@ -210,7 +210,7 @@ func TestRightsThatCannotBeTakenBackFromAContainerThatHoldsUpItsNodesAreKept(t *
 	g1, _ := b.serveBoth()
 	v := b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "mine", Size: "1G"}, "")
 	x := grant{g1.Key(), catalog.ID(v.ID), device{253, 7}, false} // by no rule of lls.toml any more
-	if err := b.agent.hold(b.agent.store.latest(), map[grant]bool{x: true}); err != nil || !b.agent.raw.has(x) {
+	if err := b.agent.hold(b.agent.store.latest(), g1, map[grant]bool{x: true}); err != nil || !b.agent.raw.has(x) {
 		t.Fatal(err)
 	}
 	f.hold(g1.Key())

@@ -25,6 +25,9 @@ func New(notes string) (Store, error) {
 	return Store{os.Getenv("NOTIFY_SOCKET"), notes}, nil
 }
 
+// unfinished is a note that is being written, and is nothing yet.
+const unfinished = ".new"
+
 // firstFile is SD_LISTEN_FDS_START of sd_listen_fds(3).
 const firstFile = 3
 
@@ -38,7 +41,7 @@ func (s Store) Kept() (map[string][]*os.File, error) {
 		return kept, fmt.Errorf("cannot tell what systemd has let go of: %w", err)
 	}
 	for _, n := range notes {
-		if kept[n.Name()] == nil {
+		if n.Name() != unfinished && kept[n.Name()] == nil {
 			kept[n.Name()] = []*os.File{}
 		}
 	}
@@ -66,13 +69,10 @@ func (s Store) files() map[string][]*os.File {
 	return kept
 }
 
-// Keep notes the name, and then has systemd hold a copy of the file, until Forget. FDPOLL=0 keeps it from being dropped for what happens
-// to it.
-func (s Store) Keep(name string, f *os.File) error {
-	note, err := os.OpenFile(filepath.Join(s.notes, name), os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-	if err == nil {
-		err = note.Close()
-	}
+// Keep notes the name with a text, and then has systemd hold a copy of the file, until Forget. FDPOLL=0 keeps it from being dropped for
+// what happens to it.
+func (s Store) Keep(name, text string, f *os.File) error {
+	err := s.Renote(name, text)
 	if err == nil {
 		err = s.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, int(f.Fd()))
 	}
@@ -80,6 +80,28 @@ func (s Store) Keep(name string, f *os.File) error {
 		return fmt.Errorf("cannot have systemd keep %s: %w", name, err)
 	}
 	return nil
+}
+
+// Renote puts another text in the place of that which a name was noted with, whole or not at all. It must not be called twice at once.
+func (s Store) Renote(name, text string) error {
+	next := filepath.Join(s.notes, unfinished)
+	err := os.WriteFile(next, []byte(text), 0o600)
+	if err == nil {
+		err = os.Rename(next, filepath.Join(s.notes, name))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot note %s: %w", name, err)
+	}
+	return nil
+}
+
+// Noted is the text that a name was noted with; empty where there is none.
+func (s Store) Noted(name string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(s.notes, name))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("cannot read what was noted of %s: %w", name, err)
+	}
+	return string(text), nil
 }
 
 // Forget has systemd close what it keeps under a name, and takes the note away.

@@ -41,7 +41,7 @@ func TestANameIsKnownUntilItIsForgotten(t *testing.T) {
 	}
 	defer f.Close()
 	for range 2 { // as one that an earlier run kept already
-		if err := s.Keep("raw-a", f); err != nil {
+		if err := s.Keep("raw-a", "", f); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -62,7 +62,7 @@ func TestANameIsKnownUntilItIsForgotten(t *testing.T) {
 	if err := conn.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Keep("raw-b", f); err == nil {
+	if err := s.Keep("raw-b", "", f); err == nil {
 		t.Error("systemd does not hear, and that is no error")
 	}
 	if err := s.Forget("raw-b"); err == nil {
@@ -71,11 +71,50 @@ func TestANameIsKnownUntilItIsForgotten(t *testing.T) {
 	if err := os.RemoveAll(s.notes); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Keep("raw-c", f); err == nil {
+	if err := s.Keep("raw-c", "", f); err == nil {
 		t.Error("it is kept without a note")
 	}
 	if _, err := s.Kept(); err == nil {
 		t.Error("the notes cannot be read, and that is no error")
+	}
+}
+
+func TestANameIsNotedWithAText(t *testing.T) {
+	systemd(t)
+	s := store(t)
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, step := range []struct {
+		what string
+		do   func() error
+		want string
+	}{
+		{"nothing", func() error { return nil }, ""},
+		{"kept", func() error { return s.Keep("raw-a", "one of many words", f) }, "one of many words"},
+		{"noted anew", func() error { return s.Renote("raw-a", "two") }, "two"},
+		{"another that a kill cut off", func() error { return os.WriteFile(filepath.Join(s.notes, unfinished), []byte("thr"), 0o600) }, "two"},
+		{"kept again", func() error { return s.Keep("raw-a", "three", f) }, "three"},
+		{"forgotten", func() error { return s.Forget("raw-a") }, ""},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		kept, keptErr := s.Kept()
+		if got, err := s.Noted("raw-a"); err != nil || keptErr != nil || got != step.want || len(kept) > 1 || (kept["raw-a"] != nil) != (step.want != "") {
+			t.Errorf("%s: %q, %v; all names: %v, %v", step.what, got, err, kept, keptErr)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(s.notes, "raw-b"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Noted("raw-b"); err == nil {
+		t.Errorf("what cannot be read is %q", got)
+	}
+	if err := s.Renote("raw-b", "x"); err == nil {
+		t.Error("what cannot be noted is no error")
 	}
 }
 
@@ -92,7 +131,7 @@ func TestFilesGoToSystemd(t *testing.T) {
 		want  string
 		files int
 	}{
-		{func() error { return s.Keep("raw-a", f) }, "FDSTORE=1\nFDPOLL=0\nFDNAME=raw-a", 1},
+		{func() error { return s.Keep("raw-a", "", f) }, "FDSTORE=1\nFDPOLL=0\nFDNAME=raw-a", 1},
 		{func() error { return s.Forget("raw-a") }, "FDSTOREREMOVE=1\nFDNAME=raw-a", 0},
 		{func() error { return s.Notify("READY=1") }, "READY=1", 0},
 	} {
