@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,6 +24,7 @@ type memory struct {
 	Began  time.Time      `json:"began"` // the first replay in this run
 	Lines  []api.Replayed `json:"lines"`
 	Later  []string       `json:"later,omitempty"`  // lines that are not decided, by lineKey
+	Waits  map[int]string `json:"waits,omitempty"`  // those of them that were not tried but wait for another, by their number in Lines
 	Unread bool           `json:"unread,omitempty"` // the file could not be read
 	Again  bool           `json:"again,omitempty"`  // and is to be read again
 }
@@ -53,7 +55,7 @@ func (a *Agent) remembered(g *guest) *memory {
 func (a *Agent) remember(r *replaying, ctx context.Context) memory {
 	g, was := r.guest, r.guest.memory()
 	r.replay(ctx)
-	now := memory{Began: a.opts.Now(), Later: r.later, Unread: r.unread, Again: r.again}
+	now := memory{Began: a.opts.Now(), Later: r.later, Waits: map[int]string{}, Unread: r.unread, Again: r.again}
 	var before []api.Replayed
 	if was != nil {
 		now.Began, before = was.Began, was.Lines
@@ -63,6 +65,9 @@ func (a *Agent) remember(r *replaying, ctx context.Context) memory {
 	}
 	for _, o := range r.done {
 		now.Lines = append(now.Lines, o.Replayed)
+		if o.waits {
+			now.Waits[o.Line] = r.lines[o.Line]
+		}
 	}
 	a.tellReplay(g, r.done, before)
 	a.write(g, &now)
@@ -72,7 +77,7 @@ func (a *Agent) remember(r *replaying, ctx context.Context) memory {
 // keep takes over what was decided before a replay of the other lines. A file that could not be read again leaves all as it was.
 func (m *memory) keep(was *memory, r *replaying) {
 	if r.unread {
-		m.Later, m.Unread, m.Again, m.Lines = was.Later, was.Unread, was.Again, was.Lines
+		m.Later, m.Waits, m.Unread, m.Again, m.Lines = was.Later, was.Waits, was.Unread, was.Again, was.Lines
 		r.done = nil
 		return
 	}
@@ -83,13 +88,14 @@ func (m *memory) keep(was *memory, r *replaying) {
 	}
 }
 
-// giveUp tries no line of a container any more that was not decided.
-func (a *Agent) giveUp(g *guest, was *memory) {
+// giveUp tries no line of a container any more that was not decided, but for those that were not tried yet, because they waited for one
+// of the others: they are tried now, once. The caller holds g.replaying.
+func (a *Agent) giveUp(ctx context.Context, g *guest, was *memory) {
 	now := *was
-	now.Later, now.Again, now.Lines = nil, false, slices.Clone(was.Lines)
+	now.Later, now.Waits, now.Again, now.Lines = slices.Sorted(maps.Values(was.Waits)), nil, false, slices.Clone(was.Lines)
 	left := 0
-	for i := range now.Lines {
-		if now.Lines[i].Later {
+	for i, line := range now.Lines {
+		if _, waits := was.Waits[line.Line]; line.Later && !waits {
 			now.Lines[i].Later = false
 			left++
 		}
@@ -98,6 +104,9 @@ func (a *Agent) giveUp(g *guest, was *memory) {
 		a.log.Warn("gave up on lines of the container's fstab", "container", g.Owner, "lines", left, "after", retryFor)
 	}
 	a.write(g, &now)
+	if len(now.Later) > 0 {
+		a.remember((&call{agent: a}).replayer(g, a.stopping, now.Later), ctx)
+	}
 }
 
 // write keeps what is known of a guest's fstab. What lies in the directory of one that has ended is the next one's.

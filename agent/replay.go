@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -48,6 +49,8 @@ type replaying struct {
 type outcome struct {
 	api.Replayed
 	cause error
+	at    string // the whole target, clean
+	waits bool   // it was not tried, because a line above it is to be tried again
 }
 
 // lineKey is by what a line is known again, wherever in the file it stands then.
@@ -76,6 +79,7 @@ func (r *replaying) replay(ctx context.Context) {
 	for _, n := range plan.Refused {
 		o := outcome{Replayed: api.Replayed{Line: n.Line, Volume: n.Name, Path: n.Target, Required: n.Required, Problem: n.String()}}
 		o.Later = n.Reason == hooks.NotFound && l.partial
+		o.at = targetOf(file, n.Line) // the notice's own is cut for showing
 		r.add(o)
 	}
 	for _, number := range plan.Unfound {
@@ -96,7 +100,7 @@ func (r *replaying) cannotRead(err error) {
 	}
 	theirs := errors.Is(err, os.ErrPermission) || errors.Is(err, mount.ErrTooLarge) || errors.Is(err, mount.ErrNotRegular)
 	r.unread, r.again = true, !theirs
-	r.done = []outcome{{api.Replayed{Problem: "cannot read " + fstabPath + ": " + why, Later: r.again}, err}}
+	r.done = []outcome{{Replayed: api.Replayed{Problem: "cannot read " + fstabPath + ": " + why, Later: r.again}, cause: err}}
 }
 
 // file are the lines to try.
@@ -110,6 +114,15 @@ func (r *replaying) file(text []byte) hooks.File {
 		file.Lines = slices.DeleteFunc(file.Lines, func(l hooks.Line) bool { return !slices.Contains(r.only, r.lines[l.Number]) })
 	}
 	return file
+}
+
+// targetOf is the clean target of the line of that number; "" when there is none.
+func targetOf(file hooks.File, number int) string {
+	i := slices.IndexFunc(file.Lines, func(l hooks.Line) bool { return l.Number == number })
+	if i < 0 {
+		return ""
+	}
+	return path.Clean(file.Lines[i].Target)
 }
 
 func (r *replaying) add(o outcome) {
@@ -128,9 +141,20 @@ func (r *replaying) stopped() bool {
 	}
 }
 
+// above finds the line that a mount at a target has to wait for: one of this replay that is to be tried again, and that mounts there or
+// above. Without it the target may not be there, or be what it will cover. Of several it is the topmost, which waits for none itself.
+func (r *replaying) above(target string) (outcome, bool) {
+	for _, o := range r.done {
+		if o.Later && o.at != "" && (target == o.at || strings.HasPrefix(target, o.at+"/")) {
+			return o, true
+		}
+	}
+	return outcome{}, false
+}
+
 // one mounts what one line says.
 func (r *replaying) one(ctx context.Context, m hooks.Mount, warnings []hooks.Notice) outcome {
-	o := outcome{Replayed: api.Replayed{Line: m.Line, Volume: m.Name, Path: m.Target, Required: m.Required}}
+	o := outcome{Replayed: api.Replayed{Line: m.Line, Volume: m.Name, Path: m.Target, Required: m.Required}, at: m.Target}
 	for _, w := range warnings {
 		switch {
 		case w.Line != m.Line:
@@ -142,6 +166,11 @@ func (r *replaying) one(ctx context.Context, m hooks.Mount, warnings []hooks.Not
 	}
 	if r.stopped() {
 		o.Later, o.Problem = true, "the agent was stopped before it came to this line"
+		return o
+	}
+	if first, ok := r.above(m.Target); ok {
+		o.Later, o.waits = true, true
+		o.Problem = fmt.Sprintf("cannot mount %.200s at %.200s before line %d is mounted at %.200s", m.Name, m.Target, first.Line, first.at)
 		return o
 	}
 	r.progress("mounting %s at %s", m.Name, m.Target)
@@ -236,8 +265,8 @@ func (a *Agent) replayLate(ctx context.Context, g *guest) {
 	case !was.undecided():
 	case fresh || a.mayRetry(was):
 		a.remember(c.replayer(g, a.stopping, was.Later), ctx)
-	default:
-		a.giveUp(g, was)
+	case !isClosed(a.stopping): // else the next agent goes on
+		a.giveUp(ctx, g, was)
 	}
 }
 
