@@ -342,13 +342,31 @@ func (c *call) unmountError(ctx context.Context, name string, m mountOf, err err
 	case err == nil:
 		return nil
 	case errors.Is(err, mount.ErrBusy):
-		return c.busy(ctx, "unmount", name, m.record.LV, false)
+		return c.unmountBusy(ctx, name, m)
 	case errors.Is(err, mount.ErrNotMounted):
 		return c.outOfReach(name, m.place, err)
 	case errors.Is(err, mount.ErrStuck):
 		return api.Errorf(api.Busy, "cannot unmount %s: the container's file system does not answer", name).Because(err)
 	}
 	return c.explain(err)
+}
+
+// unmountBusy says who keeps a mount: mounts that lie on it, and those who use it.
+func (c *call) unmountBusy(ctx context.Context, name string, m mountOf) *api.Error {
+	e := c.busy(ctx, "unmount", name, m.record.LV, false)
+	on, err := c.agent.mountedOn(m.place)
+	if err != nil {
+		c.agent.log.Warn("cannot tell what is mounted below a mount", "volume", m.record.LV.Name, "error", err)
+	}
+	if len(on) == 0 {
+		return e
+	}
+	var holders []api.Holder
+	for _, p := range on {
+		holders = append(holders, p.holder())
+	}
+	e.Holders = append(holders, e.Holders...)
+	return e.WithHint("unmount that first: %s", c.unmountLine(on[0]))
 }
 
 // outOfReach is the error of a mount that was in the table and that its path does not lead to: another hides it, or it has gone meanwhile.

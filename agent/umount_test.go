@@ -54,6 +54,13 @@ func TestUmountSaysWhichMountIsInItsWay(t *testing.T) {
 			says: "cannot unmount b: it is not mounted at /data/sub any more", hint: "see what is mounted: lls list"},
 		"nobody knows why":    {target: "/data/sub", fails: mount.ErrNotMounted, below: true, want: api.Failed, says: "cannot unmount /data/sub: ", hint: ""},
 		"nobody can know why": {target: "/data/sub", fails: mount.ErrNotMounted, unread: true, want: api.Failed, says: "cannot unmount /data/sub: ", hint: ""},
+		"another volume lies on it": {target: "/data", fails: mount.ErrBusy, below: true, want: api.Busy, says: "cannot unmount a: it is in use",
+			hint: "unmount that first: lls umount /data/sub", host: " --container c1", holders: []string{"c1 /data/sub"}},
+		"other programs' lie on it": {target: "a", fails: mount.ErrBusy, more: []at{{9, 1, "/data/x"}, {10, 9, "/data/x/y"}, {11, 1, "/data/z"}}, want: api.Busy,
+			says: "cannot unmount a: it is in use", hint: "unmount that first: umount /data/x", host: ", in c1", holders: []string{"c1 /data/x", "c1 /data/z"}},
+		"nothing lies on it": {target: "/data", fails: mount.ErrBusy, want: api.Busy, says: "cannot unmount a: it is in use", hint: "end what uses it, then: lls umount "},
+		"it is not known what does": {target: "/data", fails: mount.ErrBusy, below: true, unread: true, want: api.Busy, says: "cannot unmount a: it is in use",
+			hint: "end what uses it, then: lls umount "},
 	} {
 		for asker, admin := range map[string]bool{"c1": false, "the sysadmin": true} {
 			t.Run(name+", to "+asker, func(t *testing.T) {
