@@ -342,11 +342,64 @@ func (c *call) unmountError(ctx context.Context, name string, m mountOf, err err
 	case err == nil:
 		return nil
 	case errors.Is(err, mount.ErrBusy):
-		return c.busy(ctx, "unmount", name, m.record.LV, false)
+		return c.unmountBusy(ctx, name, m)
+	case errors.Is(err, mount.ErrNotMounted):
+		return c.outOfReach(name, m.place, err)
 	case errors.Is(err, mount.ErrStuck):
 		return api.Errorf(api.Busy, "cannot unmount %s: the container's file system does not answer", name).Because(err)
 	}
 	return c.explain(err)
+}
+
+// unmountBusy says who keeps a mount: mounts that lie on it, and those who use it.
+func (c *call) unmountBusy(ctx context.Context, name string, m mountOf) *api.Error {
+	e := c.busy(ctx, "unmount", name, m.record.LV, false)
+	on, err := c.agent.mountedOn(m.place)
+	if err != nil {
+		c.agent.log.Warn("cannot tell what is mounted below a mount", "volume", m.record.LV.Name, "error", err)
+	}
+	if len(on) == 0 {
+		return e
+	}
+	var holders []api.Holder
+	for _, p := range on {
+		holders = append(holders, p.holder())
+	}
+	e.Holders = append(holders, e.Holders...)
+	return e.WithHint("unmount that first: %s", c.unmountLine(on[0]))
+}
+
+// outOfReach is the error of a mount that was in the table and that its path does not lead to: another hides it, or it has gone meanwhile.
+func (c *call) outOfReach(name string, p place, cause error) *api.Error {
+	all, err := c.agent.points(p.guest, nil)
+	if err != nil && !errors.Is(err, mount.ErrGone) {
+		return c.explain(errors.Join(cause, err))
+	}
+	if !slices.ContainsFunc(all, func(q mount.Point) bool { return q.ID == p.ID && q.Major == p.Major && q.Minor == p.Minor }) {
+		return api.Errorf(api.NotFound, "cannot unmount %s: it is not mounted at %.200s any more", name, p.Path).Because(cause).
+			WithHint("see what is mounted: lls list")
+	}
+	over, hidden := mount.Over(all, p.Point)
+	if !hidden {
+		return c.explain(cause)
+	}
+	return api.Errorf(api.Busy, "cannot unmount %s: %.200s lies under what is mounted at %.200s", name, p.Path, over.Path).Because(cause).
+		WithHint("unmount that first: %s", c.unmountLine(place{p.guest, over}))
+}
+
+// unmountLine is the command that takes one mount away, of a volume or of anything else, for the caller.
+func (c *call) unmountLine(p place) string {
+	line := fmt.Sprintf("umount %.200s", p.Path)
+	away := p.guest != nil && c.asker.Admin // where the caller is not
+	switch ours := c.agent.activeDevices(); {
+	case ours != nil && ours(p.Major, p.Minor) && away:
+		return "lls " + line + " --container " + p.guest.Owner.Name
+	case ours != nil && ours(p.Major, p.Minor):
+		return "lls " + line
+	case away:
+		return line + ", in " + p.guest.Owner.Name
+	}
+	return line
 }
 
 // partly is the error of what failed in part: the first failure, with the others, and with what was unmounted all the same.

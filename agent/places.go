@@ -20,6 +20,30 @@ type place struct {
 	mount.Point
 }
 
+// holder is a mount as what keeps something else from being done.
+func (p place) holder() api.Holder {
+	h := api.Holder{Container: api.HostOwner, Path: p.Path}
+	if p.guest != nil {
+		h.Container = p.guest.Owner.Name
+	}
+	return h
+}
+
+// mountedOn are the mounts of anything that lie on another: at its directories, or on all of it. Where its container has ended there are none.
+func (a *Agent) mountedOn(p place) ([]place, error) {
+	all, err := a.points(p.guest, nil)
+	if errors.Is(err, mount.ErrGone) {
+		return nil, nil
+	}
+	var on []place
+	for _, q := range all {
+		if q.Parent == p.ID && q.ID != p.ID {
+			on = append(on, place{p.guest, q})
+		}
+	}
+	return on, err
+}
+
 // whereabouts say where the volumes are mounted, in all containers and on the host. Those who asked at the same moment share them, so
 // they are never changed.
 type whereabouts struct {

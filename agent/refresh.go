@@ -132,23 +132,16 @@ func (c *call) movable(name string, r *catalog.Record) ([]place, error) {
 
 // inTheWay are the mounts that keep another from being moved: itself, when it shows but a part of its volume, and those below it.
 func (c *call) inTheWay(p place) (found []api.Holder) {
-	container := api.HostOwner
-	if p.guest != nil {
-		container = p.guest.Owner.Name
-	}
 	if p.Root != "/" {
-		return []api.Holder{{Container: container, Path: p.Path}}
+		return []api.Holder{p.holder()}
 	}
-	all, err := c.agent.points(p.guest, nil)
-	if errors.Is(err, mount.ErrGone) {
-		return nil
-	}
+	below, err := c.agent.mountedOn(p)
 	if err != nil { // what is mounted below it is not known
-		return []api.Holder{{Container: container, Path: p.Path}}
+		return []api.Holder{p.holder()}
 	}
-	for _, q := range all {
-		if q.Parent == p.ID && q.ID != p.ID && (q.Major != p.Major || q.Minor != p.Minor) {
-			found = append(found, api.Holder{Container: container, Path: q.Path})
+	for _, q := range below {
+		if q.Major != p.Major || q.Minor != p.Minor {
+			found = append(found, q.holder())
 		}
 	}
 	return found

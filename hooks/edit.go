@@ -163,6 +163,12 @@ func (l Line) at(target string) bool {
 	return strings.HasPrefix(l.Target, "/") && path.Clean(l.Target) == target
 }
 
+// leadsTo tells whether the line's target is at the same place as another, which is clean. Other programs' lines are not to be asked: who
+// follows a path may wait for the server of a file system.
+func (l Line) leadsTo(target string, resolve Resolve) bool {
+	return l.at(target) || strings.HasPrefix(l.Target, "/") && strings.HasPrefix(target, "/") && resolve(path.Clean(l.Target)) == resolve(target)
+}
+
 // withOptions is the text of a line for the entry's volume, with its options changed as far as the entry wants it.
 func withOptions(l Line, e Entry) string {
 	had := parseOptions(l.Options)
@@ -229,10 +235,14 @@ func (f File) replaced(number int, text string) string {
 	return b.String()
 }
 
+// Resolve says where the links in a clean absolute path lead; the path itself is where that cannot be told.
+type Resolve func(path string) string
+
 // Remove takes away the lines for LLS that have this target, when what is an absolute path, or else all lines of this volume:
-// NAME, OWNER/NAME, lls:NAME or /dev/mf/NAME. A line by LABEL or UUID is for LLS when it has an x-lls option. The removed lines
-// are returned; none is no error. Errors are ErrTaken for a target of somebody else's line, and ErrNotUnderstood; the file is unchanged then.
-func Remove(f File, what string) (File, []Line, error) {
+// NAME, OWNER/NAME, lls:NAME or /dev/mf/NAME. Targets are the same that lead to the same place. A line by LABEL or UUID is for LLS when it
+// has an x-lls option. The removed lines are returned; none is no error. Errors are ErrTaken for a target of somebody else's line, and
+// ErrNotUnderstood; the file is unchanged then.
+func Remove(f File, what string, resolve Resolve) (File, []Line, error) {
 	if err := f.editable(); err != nil {
 		return f, nil, err
 	}
@@ -247,7 +257,7 @@ func Remove(f File, what string) (File, []Line, error) {
 		volume, ok := l.Volume()
 		match := ok && volume == name && name != ""
 		if !named {
-			match = l.at(path.Clean(what))
+			match = l.at(path.Clean(what)) || l.forLLS() && l.leadsTo(path.Clean(what), resolve)
 		}
 		switch {
 		case match && !l.forLLS():
@@ -272,13 +282,14 @@ func Remove(f File, what string) (File, []Line, error) {
 // RemoveMount takes away the lines of a volume's mount at target that [Remove] does not know by the name: those that name it with or
 // without its owner, those by LABEL or UUID that have an x-lls option, and where LLS is known to have replayed one there those that have
 // none. The removed lines are returned; none is no error.
-func RemoveMount(f File, name, target string, replayed bool) (File, []Line) {
+func RemoveMount(f File, name, target string, replayed bool, resolve Resolve) (File, []Line) {
 	var removed []Line
 	var kept strings.Builder
 	for _, l := range f.Lines {
 		volume, direct := l.Volume()
 		_, tagged := l.tag()
-		if l.Problem == "" && l.at(path.Clean(target)) && (direct && sameName(volume, name) || tagged && (replayed || l.forLLS())) {
+		named := direct && sameName(volume, name) || tagged && (replayed || l.forLLS())
+		if l.Problem == "" && named && l.leadsTo(path.Clean(target), resolve) {
 			removed = append(removed, l)
 			continue
 		}

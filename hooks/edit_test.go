@@ -107,7 +107,7 @@ func TestRemoveTakesOnlyTheLinesMeant(t *testing.T) {
 		"a": {2, 3}, "lls:a": {2, 3}, "/dev/mf/a": {2, 3}, "o/a": {4}, "/x": {2}, "/x/": {2}, "/l": {5}, "b": {6}, "/b": {6}, "c": nil, "/c": nil, "": nil, "#": nil, "/": nil,
 	} {
 		t.Run(what, func(t *testing.T) {
-			f, removed, err := Remove(Parse([]byte(before)), what)
+			f, removed, err := Remove(Parse([]byte(before)), what, asWritten)
 			var got []int
 			for _, l := range removed {
 				got = append(got, l.Number)
@@ -120,6 +120,51 @@ func TestRemoveTakesOnlyTheLinesMeant(t *testing.T) {
 			}
 			if err != nil || !slices.Equal(got, gone) || string(f.Bytes()) != want.String() {
 				t.Errorf("removed %v, left %q, %v", got, f.Bytes(), err)
+			}
+		})
+	}
+}
+
+// asWritten follows no links.
+func asWritten(path string) string { return path }
+
+func TestRemoveFollowsTheLinksOfItsOwnLines(t *testing.T) {
+	resolve := func(path string) string {
+		switch path {
+		case "/link", "/other":
+			return "/data"
+		case "/srv/nfs":
+			t.Error("another program's target was followed")
+		}
+		return path
+	}
+	const before = "nfs:/x /srv/nfs nfs\nlls:a /link lls\nlls:o/a /other/ lls\nLABEL=a /link ext4 nofail\nlls:a link lls\nlls:b /b lls\n"
+	for name, c := range map[string]struct {
+		remove func(File) (File, []Line, error)
+		gone   []int
+	}{
+		"where they lead": {func(f File) (File, []Line, error) { return Remove(f, "/data", resolve) }, []int{2, 3}},
+		"another link":    {func(f File) (File, []Line, error) { return Remove(f, "/other", resolve) }, []int{2, 3}},
+		"a name":          {func(f File) (File, []Line, error) { return Remove(f, "o/a", resolve) }, []int{3}},
+		"nowhere":         {func(f File) (File, []Line, error) { return Remove(f, "/nowhere", resolve) }, nil},
+		"a mount": {func(f File) (File, []Line, error) {
+			g, r := RemoveMount(f, "a", "/data", false, resolve)
+			return g, r, nil
+		}, []int{2, 3}},
+		"a mount by its label": {func(f File) (File, []Line, error) {
+			g, r := RemoveMount(f, "c", "/data", true, resolve)
+			return g, r, nil
+		}, []int{4}},
+		"a mount somewhere else": {func(f File) (File, []Line, error) { g, r := RemoveMount(f, "a", "/x", true, resolve); return g, r, nil }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			left, removed, err := c.remove(Parse([]byte(before)))
+			var got []int
+			for _, l := range removed {
+				got = append(got, l.Number)
+			}
+			if err != nil || !slices.Equal(got, c.gone) || len(left.Lines) != 6-len(c.gone) {
+				t.Errorf("removed %v, want %v; left %q, %v", got, c.gone, left.Bytes(), err)
 			}
 		})
 	}
@@ -138,7 +183,7 @@ func TestRemoveRefuses(t *testing.T) {
 		"one bad line among others": {"lls:a /data lls\nlls:a\n", "a", &unknown},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f, removed, err := Remove(Parse([]byte(c.before)), c.what)
+			f, removed, err := Remove(Parse([]byte(c.before)), c.what, asWritten)
 			if err == nil || !errors.As(err, c.want) || removed != nil || string(f.Bytes()) != c.before {
 				t.Errorf("got %q, %v, %v", f.Bytes(), removed, err)
 			}
@@ -208,7 +253,7 @@ func checkAdded(t *testing.T, before, after File, entry Entry) {
 // checkRemoved fails unless exactly the lines that Remove tells are gone, and it then finds no more of them.
 func checkRemoved(t *testing.T, f File, what string) {
 	t.Helper()
-	left, removed, err := Remove(f, what)
+	left, removed, err := Remove(f, what, asWritten)
 	var want []byte
 	for _, l := range f.Lines {
 		if !slices.Contains(removed, l) {
@@ -218,7 +263,7 @@ func checkRemoved(t *testing.T, f File, what string) {
 	if !bytes.Equal(left.Bytes(), want) || err != nil && removed != nil {
 		t.Fatalf("removing %q from %q left %q, %v", what, f.Bytes(), left.Bytes(), err)
 	}
-	if _, more, _ := Remove(left, what); err == nil && more != nil {
+	if _, more, _ := Remove(left, what, asWritten); err == nil && more != nil {
 		t.Fatalf("removing %q again found %+v", what, more)
 	}
 }

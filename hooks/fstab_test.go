@@ -57,7 +57,7 @@ func TestParseDoesNotLookIntoAFileThatIsTooLong(t *testing.T) {
 	if _, _, err := Add(f, Entry{Name: "a", Target: "/a"}); err == nil {
 		t.Error("it was edited")
 	}
-	if _, _, err := Remove(f, "a"); err == nil {
+	if _, _, err := Remove(f, "a", asWritten); err == nil {
 		t.Error("it was edited")
 	}
 }

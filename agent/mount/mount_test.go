@@ -70,6 +70,42 @@ func TestMountIsUsableAndLeavesTheDeviceFree(t *testing.T) {
 	}
 }
 
+func TestTheTableSaysWhatIsInTheWayOfAnUnmount(t *testing.T) {
+	m, tree, a, b := newMounter(findHelper(t)), newTree(t), newDisk(t, filesystem.Ext4), newDisk(t, filesystem.Ext4)
+	g := newGuest(t, "way", false, oneMap)
+	ctx := deadline(t, time.Minute)
+	g.do("mkdir", "-p", "/data/sub")
+	b.Target = "/data/sub"
+	under := mustMount(t, m, tree, g, b.Request)
+	over := mustMount(t, m, tree, g, a.Request)
+	if err := m.Unmount(ctx, g.box, b.Major, b.Minor, under.Path); !errors.Is(err, ErrNotMounted) {
+		t.Errorf("what lies under another: %v", err)
+	}
+	points, err := g.box.Points(nil)
+	if got, hidden := Over(points, Point{ID: under.MountID}); err != nil || !hidden || got.ID != over.MountID {
+		t.Errorf("over it lies %+v, %v", got, err)
+	}
+	if got, hidden := Over(points, Point{ID: over.MountID}); hidden {
+		t.Errorf("over what hides it lies %+v", got)
+	}
+	if err := m.Unmount(ctx, g.box, a.Major, a.Minor, over.Path); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Unmount(ctx, g.box, b.Major, b.Minor, under.Path); err != nil {
+		t.Errorf("what lies under nothing any more: %v", err)
+	}
+	over = mustMount(t, m, tree, g, a.Request)
+	g.do("mkdir", "-p", "/data/sub")
+	on := mustMount(t, m, tree, g, b.Request)
+	if err := m.Unmount(ctx, g.box, a.Major, a.Minor, over.Path); !errors.Is(err, ErrBusy) {
+		t.Errorf("what another lies on: %v", err)
+	}
+	points, err = g.box.Points(nil)
+	if at, there := byID(points, on.MountID); err != nil || !there || at.Parent != over.MountID {
+		t.Errorf("on it lies %+v, %v", at, err)
+	}
+}
+
 func TestFlagsAreLockedInAnUnprivilegedContainer(t *testing.T) {
 	m, tree, d := newMounter(findHelper(t)), newTree(t), newDisk(t, filesystem.Ext4)
 	d.fill(func(dir string) {

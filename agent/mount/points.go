@@ -136,6 +136,26 @@ func (t *table) hidden(p *Point) bool {
 	return hidden
 }
 
+// Over is a mount that hides another of the table: it lies on that itself, on a directory above it, or above one that it is mounted in.
+func Over(points []Point, p Point) (Point, bool) {
+	t := newTable(points)
+	for _, q := range t.children[p.ID] {
+		if q.Path == p.Path {
+			return *q, true
+		}
+	}
+	seen := map[int]bool{} // so that parents in a circle end
+	for at := t.byID[p.ID]; at != nil && !seen[at.ID]; at = t.byID[at.Parent] {
+		seen[at.ID] = true
+		for _, q := range t.children[at.Parent] {
+			if within(at.Path, q.Path) {
+				return *q, true
+			}
+		}
+	}
+	return Point{}, false
+}
+
 // within says whether a path is below a directory.
 func within(path, dir string) bool {
 	return path != dir && strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")

@@ -138,11 +138,31 @@ func TestTopIsThatOfThePlainDefinition(t *testing.T) {
 			}
 			if ok {
 				there++
+				if over, hidden := Over(points, got); hidden {
+					t.Fatalf("%+v is at the top in %+v, and under %+v", got, points, over)
+				}
 			}
 		}
 	}
 	if there < 10000 {
 		t.Errorf("only %d mounts were at the top", there)
+	}
+}
+
+func TestOverFindsWhatHidesAMount(t *testing.T) {
+	points := []Point{
+		{ID: 1, Path: "/"}, {ID: 2, Parent: 1, Path: "/data/sub"}, {ID: 3, Parent: 1, Path: "/data"}, {ID: 4, Parent: 2, Path: "/data/sub/x"},
+		{ID: 5, Parent: 3, Path: "/data/b"}, {ID: 6, Parent: 1, Path: "/c"}, {ID: 7, Parent: 6, Path: "/c"}, {ID: 8, Parent: 1, Path: "/database"},
+		{ID: 9, Parent: 10, Path: "/y"}, {ID: 10, Parent: 9, Path: "/y/z"},
+	}
+	want := map[int]int{2: 3, 4: 3, 6: 7}
+	for _, p := range points {
+		if got, ok := Over(points, p); ok != (want[p.ID] != 0) || got.ID != want[p.ID] {
+			t.Errorf("over mount %d at %s lies %+v, want %d", p.ID, p.Path, got, want[p.ID])
+		}
+	}
+	if got, ok := Over(points, Point{ID: 99, Path: "/data/sub"}); ok {
+		t.Errorf("over a mount that has gone lies %+v", got)
 	}
 }
 

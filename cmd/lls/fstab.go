@@ -56,14 +56,14 @@ func (f fstab) Save(name, target string, readOnly bool) error {
 func (f fstab) Forget(what string, gone []cli.Unmounted) (int, error) {
 	n := 0
 	err := hooks.Save(f.path, func(old []byte) ([]byte, error) {
-		file, removed, err := hooks.Remove(hooks.Parse(old), what)
+		file, removed, err := hooks.Remove(hooks.Parse(old), what, cli.Resolved)
 		n = len(removed)
 		var taken *hooks.ErrTaken
 		if err != nil && !errors.As(err, &taken) {
 			return nil, err
 		}
 		for _, m := range gone {
-			file, removed = hooks.RemoveMount(file, m.Volume, m.Path, m.Replayed)
+			file, removed = hooks.RemoveMount(file, m.Volume, m.Path, m.Replayed, cli.Resolved)
 			n += len(removed)
 		}
 		if n > 0 {

@@ -87,6 +87,69 @@ func TestUmountForgetsTheLineHoweverItNamesTheVolume(t *testing.T) {
 	}
 }
 
+// A mount follows links, so the path that was typed, that of the line and that of the mount may be three.
+func TestUmountForgetsByEveryPathThatLeadsThere(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, link, other, away := dir+"/data", dir+"/link", dir+"/other", dir+"/away"
+	for _, err := range []error{os.Mkdir(data, 0o755), os.Symlink("data", link), os.Symlink(link, other), os.Symlink("nowhere", away)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	notThere := api.Errorf(api.NotFound, "cannot unmount it: no volume of LLS is mounted there")
+	taken := clitest.Answer{Result: []api.Mount{{Volume: "a", Container: "c1", Path: data}}}
+	busy := clitest.Answer{Err: api.Errorf(api.Busy, "cannot unmount a: it is in use")}
+	for name, tt := range map[string]struct {
+		line, target string
+		there        clitest.Answer // to the path of the mount, or to its name
+		exit         int
+		gone         bool // the line
+		says         []string
+	}{
+		"the link of the line":           {"lls:a " + link + " lls", link, taken, 0, true, []string{link + " is not mounted at the next start", "a is not mounted at " + data}},
+		"where the line leads":           {"lls:a " + link + " lls", data, taken, 0, true, []string{"next start", "a is not mounted at " + data}},
+		"a link to the line":             {"lls:a " + data + " lls", link, taken, 0, true, []string{"next start", "a is not mounted at " + data}},
+		"another link":                   {"lls:a " + link + " lls", other, taken, 0, true, []string{"next start", "a is not mounted at " + data}},
+		"the volume, named otherwise":    {"lls:c1/a " + link + " lls", "a", taken, 0, true, []string{"next start", "a is not mounted at " + data}},
+		"a label, where the line leads":  {"LABEL=x " + link + " ext4 nofail", data, taken, 0, true, []string{"next start", "a is not mounted at " + data}},
+		"a label, the link of the line":  {"LABEL=x " + link + " ext4 nofail", link, taken, 0, true, []string{"next start", "a is not mounted at " + data}},
+		"in use, by the link":            {"lls:a " + link + " lls", link, busy, 11, false, []string{"it is in use"}},
+		"mounted nowhere":                {"lls:a " + link + " lls", other, clitest.Answer{Err: notThere}, 0, true, []string{"next start"}},
+		"a link that leads nowhere":      {"lls:a " + away + " lls", away, taken, 0, true, []string{"next start"}},
+		"another line, mounted there":    {"lls:a " + away + " lls", link, taken, 0, false, []string{"no line of /etc/fstab named it", "a is not mounted at " + data}},
+		"another program's, by the link": {"tmpfs " + link + " tmpfs", link, taken, 1, false, []string{"line 1 of the fstab mounts"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := clitest.Serve(t, map[string]clitest.Answer{
+				"POST /umount": {Err: notThere}, `POST /umount {"target":"` + data + `"}`: tt.there, `POST /umount {"target":"a"}`: tt.there,
+				"GET /volume?name=a": {Result: api.Volume{Name: "a", Fstab: []api.Replayed{{Line: 1, Volume: "a", Path: data, Mounted: true}}}},
+			})
+			f := fstab{filepath.Join(t.TempDir(), "fstab")}
+			before := tt.line + "\n# kept\n"
+			if err := os.WriteFile(f.path, []byte(before), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			var term clitest.Terminal
+			stdout, stderr, exit := term.Run(&cli.Program{Name: "lls", Commands: cli.Volumes(cli.Container, f)}, a, "umount", tt.target, "--forget")
+			if tt.gone {
+				before = "# kept\n"
+			}
+			text, err := os.ReadFile(f.path)
+			if err != nil || string(text) != before || exit != tt.exit {
+				t.Errorf("exit %d, left %q, %v", exit, text, err)
+			}
+			for _, want := range tt.says {
+				if !strings.Contains(stdout+stderr, want) {
+					t.Errorf("%q is not in %s%s", want, stdout, stderr)
+				}
+			}
+		})
+	}
+}
+
 func TestWhatWouldNotBeReplayedIsNotSaved(t *testing.T) {
 	f := fstab{filepath.Join(t.TempDir(), "fstab")}
 	for _, target := range []string{"/tmp/x", "/tmp", "/run/x", "/proc/x", "/", "/a\nb", "/" + strings.Repeat("a", 5000)} {

@@ -108,6 +108,14 @@ func (c *Call) abs(path string) (string, error) {
 	return filepath.Join(dir, path), nil
 }
 
+// Resolved is where the links in an absolute path lead, or the path itself where that cannot be told, as below what covers it.
+func Resolved(path string) string {
+	if at, err := filepath.EvalSymlinks(path); err == nil {
+		return at
+	}
+	return path
+}
+
 // isPath tells a path from a name where either may stand. A lone word is a name, and so is OWNER/NAME.
 func isPath(s string) bool {
 	return strings.HasPrefix(s, "/") || strings.HasPrefix(s, "./") || strings.HasPrefix(s, "../") ||

@@ -24,8 +24,8 @@ type Fstab interface {
 	Check(name, target string) error
 	// Save has a volume mounted at target at each start.
 	Save(name, target string, readOnly bool) error
-	// Forget takes the lines of a volume's name, or of a path, away, and those of what was unmounted, however they call the volume. It
-	// says how many there were.
+	// Forget takes the lines of a volume's name, or of a path, away, and those of what was unmounted, however they call the volume or
+	// the path. It says how many there were.
 	Forget(what string, gone []Unmounted) (lines int, err error)
 }
 

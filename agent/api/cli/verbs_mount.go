@@ -93,8 +93,7 @@ func umount(side Side, fstab Fstab) Command {
 				}
 				target = at
 			}
-			gone := []api.Mount{}
-			err := c.Post(ctx, api.PathUmount, api.UmountRequest{Target: target, Container: c.Flag("container")}, &gone)
+			gone, err := c.unmount(ctx, target)
 			var lines []string
 			if c.Has("forget") && (err == nil || api.NotFound.Is(err)) {
 				// What is not mounted now can still stand in the fstab.
@@ -121,6 +120,24 @@ func umount(side Side, fstab Fstab) Command {
 			return c.Show(gone, lines...)
 		},
 	}
+}
+
+// unmount takes away what is mounted at the target or, as a mount follows links, at where those in it lead. The path as it was typed
+// comes first: nobody is to wait for a file system to learn what is mounted. Paths of --container cannot be followed from here.
+func (c *Call) unmount(ctx context.Context, target string) ([]api.Mount, error) {
+	gone := []api.Mount{}
+	in := api.UmountRequest{Target: target, Container: c.Flag("container")}
+	err := c.Post(ctx, api.PathUmount, in, &gone)
+	if !api.NotFound.Is(err) || !path.IsAbs(target) || in.Container != "" {
+		return gone, err
+	}
+	if in.Target = Resolved(target); in.Target == target {
+		return gone, err
+	}
+	if again := c.Post(ctx, api.PathUmount, in, &gone); !api.NotFound.Is(again) {
+		return gone, again
+	}
+	return gone, err
 }
 
 // replayed are mounts that were taken away, and whether the fstab had them mounted, as far as the agent can tell.
