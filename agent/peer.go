@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -25,12 +24,8 @@ type peer struct {
 	err    error
 }
 
-func peerOf(c net.Conn) peer {
-	lc, ok := c.(*limitConn)
-	if !ok {
-		return peer{err: errors.New("not a Unix connection")}
-	}
-	raw, err := lc.SyscallConn()
+func peerOf(c *net.UnixConn) peer {
+	raw, err := c.SyscallConn()
 	if err != nil {
 		return peer{err: err}
 	}

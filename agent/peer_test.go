@@ -99,7 +99,7 @@ func TestAPeerOfManyGroupsIsKnownByAllOfThem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	limited := &limitListener{UnixListener: ln, slots: make(chan struct{}, 1), done: make(chan struct{})}
+	limited := &limitListener{UnixListener: ln, admits: func(peer) bool { return true }, slots: make(chan struct{}, 1), done: make(chan struct{})}
 	defer func() { _ = limited.Close() }()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPeerChild$")
 	cmd.Env = append(os.Environ(), peerSocket+"="+path)
@@ -115,7 +115,7 @@ func TestAPeerOfManyGroupsIsKnownByAllOfThem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := peerOf(c)
+	p := c.(*limitConn).peer
 	if p.err != nil || p.Gid != 77 || int(p.Pid) != cmd.Process.Pid || fmt.Sprint(p.groups) != fmt.Sprint(cred.Groups) {
 		t.Errorf("gid %d, pid %d, groups %v, %v", p.Gid, p.Pid, p.groups, p.err)
 	}

@@ -20,8 +20,10 @@ import (
 
 // What one socket takes. A container's root can hold these much, and nothing else of the agent.
 const (
-	maxConns      = 128 // at once; more wait in the socket's backlog
-	maxWork       = 8   // requests that are worked on at once, watching aside; the next ones wait
+	maxConns      = 128          // at once, of those who may be served; more wait in the socket's backlog
+	maxStrangers  = 8            // at once, of all others; more are closed
+	maxWork       = 8            // requests that are worked on at once, watching aside; the next ones wait
+	maxWatchers   = maxConns / 2 // at once; the next one is refused, so that the others are still answered
 	maxHeader     = 16 << 10
 	maxBody       = 64 << 10
 	headerTimeout = 10 * time.Second
@@ -36,6 +38,7 @@ type socketServer struct {
 	ln      *limitListener
 	http    *http.Server
 	work    chan struct{} // one element for each request of a container that is worked on
+	watches chan struct{} // one element for each watcher
 	turn    chan struct{} // holds one token while a request of the container has, or waits for, a volume group's writer
 }
 
@@ -44,7 +47,10 @@ func newSocketServer(a *Agent, ln *net.UnixListener, g *guest) *socketServer {
 	if g != nil {
 		who = g.Owner
 	}
-	s := &socketServer{agent: a, guest: g, journal: a.journals.of(who.String()), work: make(chan struct{}, maxWork), turn: make(chan struct{}, 1), ln: &limitListener{UnixListener: ln, slots: make(chan struct{}, maxConns), done: make(chan struct{})}}
+	s := &socketServer{agent: a, guest: g, journal: a.journals.of(who.String()),
+		work: make(chan struct{}, maxWork), watches: make(chan struct{}, maxWatchers), turn: make(chan struct{}, 1)}
+	s.ln = &limitListener{UnixListener: ln, slots: make(chan struct{}, maxConns), strangers: make(chan struct{}, maxStrangers), done: make(chan struct{}),
+		admits: func(p peer) bool { return s.admit(p, a.config()) == nil }}
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.handle),
 		ReadHeaderTimeout: headerTimeout,
@@ -52,7 +58,7 @@ func newSocketServer(a *Agent, ln *net.UnixListener, g *guest) *socketServer {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, peerKey{}, peerOf(c))
+			return context.WithValue(ctx, peerKey{}, c.(*limitConn).peer)
 		},
 	}
 	return s
@@ -71,27 +77,44 @@ func (s *socketServer) close() { _ = s.http.Close() }
 // drain ends the service when what is under way is done, or ctx ends.
 func (s *socketServer) drain(ctx context.Context) { _ = s.http.Shutdown(ctx) }
 
-// limitListener accepts no more than so many connections at once.
+// limitListener accepts no more than so many connections at once. A container's users are not its root: they share a few places to be
+// refused in, and cannot take those of who may be served.
 type limitListener struct {
 	*net.UnixListener
-	slots chan struct{}
-	once  sync.Once
-	done  chan struct{}
+	admits    func(peer) bool // by the configuration of now
+	slots     chan struct{}   // one element for each connection of who is admitted
+	strangers chan struct{}   // one for each of anybody else
+	once      sync.Once
+	done      chan struct{}
 }
 
-// Accept waits for a free slot first.
+// Accept waits for a free slot, but only for the sake of who is admitted.
 func (l *limitListener) Accept() (net.Conn, error) {
-	select {
-	case l.slots <- struct{}{}:
-	case <-l.done:
-		return nil, net.ErrClosed
+	for {
+		c, err := l.AcceptUnix()
+		if err != nil {
+			return nil, err
+		}
+		p := peerOf(c)
+		slots := l.slots
+		if l.admits(p) {
+			select {
+			case slots <- struct{}{}:
+			case <-l.done:
+				_ = c.Close()
+				return nil, net.ErrClosed
+			}
+		} else {
+			slots = l.strangers
+			select {
+			case slots <- struct{}{}:
+			default:
+				_ = c.Close()
+				continue
+			}
+		}
+		return &limitConn{UnixConn: c, peer: p, release: sync.OnceFunc(func() { <-slots })}, nil
 	}
-	c, err := l.AcceptUnix()
-	if err != nil {
-		<-l.slots
-		return nil, err
-	}
-	return &limitConn{UnixConn: c, release: sync.OnceFunc(func() { <-l.slots })}, nil
 }
 
 // Close ends Accept.
@@ -102,6 +125,7 @@ func (l *limitListener) Close() error {
 
 type limitConn struct {
 	*net.UnixConn
+	peer    peer
 	release func()
 }
 
@@ -123,7 +147,9 @@ func (s *socketServer) handle(w http.ResponseWriter, r *http.Request) {
 	cfg := a.config()
 	e, problem := a.route(r, s.guest == nil)
 	if problem == nil {
-		problem = s.admit(p, cfg)
+		if problem = s.admit(p, cfg); problem != nil {
+			w.Header().Set("Connection", "close") // nobody keeps a slot by asking again
+		}
 	}
 	if problem != nil {
 		out.fail(problem)
@@ -144,7 +170,10 @@ func (s *socketServer) handle(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, leave, err := s.enter(r.Context(), e)
 	if err != nil {
-		return // the caller went away
+		if errors.As(err, &problem) {
+			out.fail(problem)
+		}
+		return // or the caller went away
 	}
 	defer leave()
 	if r.Method == http.MethodPost {
@@ -182,9 +211,19 @@ func (s *socketServer) handle(w http.ResponseWriter, r *http.Request) {
 	out.done(result, r.Method == http.MethodPost)
 }
 
-// enter waits until the container has no more than so many requests under way, so that it cannot crowd out the others.
+// enter waits until the container has no more than so many requests under way, so that it cannot crowd out the others. A watcher does not
+// wait: that could be for ever.
 func (s *socketServer) enter(ctx context.Context, e endpoint) (context.Context, func(), error) {
-	if s.guest == nil || e.path == api.PathWatch {
+	if e.path == api.PathWatch {
+		select {
+		case s.watches <- struct{}{}:
+			return ctx, func() { <-s.watches }, nil
+		default:
+			return ctx, nil, api.Errorf(api.Busy, "cannot watch: %d watch already, and more may not at once", maxWatchers).
+				WithHint("end one of them: pgrep -af 'lls.* watch' finds them")
+		}
+	}
+	if s.guest == nil {
 		return ctx, func() {}, nil
 	}
 	select {

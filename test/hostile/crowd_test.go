@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"lls/agent/api"
 	"lls/test/kit"
 )
 
@@ -239,6 +240,47 @@ func TestFloodsAreTheirOwnContainersLoss(t *testing.T) {
 		t.Errorf("of a body of 100 MB the agent read: %v", r)
 	}
 	worksAgain(t, plain)
+	before.letsGo(t)
+}
+
+func TestNobodyKeepsTheContainersRootOut(t *testing.T) {
+	scene(t)
+	before := agentHolds(t)
+	const lasting = "30" // seconds: more than is normal
+	during := func(part ...string) func() kit.Result {
+		done := make(chan kit.Result, 1)
+		go func() {
+			r, _ := kit.Try(t.Context(), kit.Patience, "", append([]string{"lab-exec", plain.Name, program, "part:" + part[0]}, part[1:]...)...)
+			done <- r
+		}()
+		return func() kit.Result { return <-done }
+	}
+	inTime := func(while string) {
+		t.Helper()
+		if r := plain.LLS(t, "list").Want(t, 0); r.Took > normal {
+			t.Errorf("while %s, a list took %v", while, r.Took)
+		}
+	}
+
+	end := during("as-user", "press", "600", lasting)
+	kit.Eventually(t, "a user has connections", func() bool { return agentHolds(t).files >= before.files+8 })
+	time.Sleep(2 * time.Second) // until he has all that he can have
+	for range 3 {
+		inTime("a user takes what connections he can get")
+	}
+	if held := agentHolds(t); held.files > before.files+64 {
+		t.Errorf("for a user who is not served the agent holds %+v; before %+v", held, before)
+	}
+	end().Want(t, 0)
+	before.letsGo(t)
+
+	end = during("watch", "140", lasting)
+	kit.Eventually(t, "there are watchers", func() bool { return agentHolds(t).files >= before.files+64 })
+	inTime("140 watch")
+	var counts map[string]int
+	if end().Want(t, 0).JSON(t, &counts); counts["200"] != 64 || counts[strconv.Itoa(api.Busy.HTTPStatus())] != 76 {
+		t.Errorf("of 140 watchers: %v", counts)
+	}
 	before.letsGo(t)
 }
 

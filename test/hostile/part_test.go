@@ -34,6 +34,10 @@ func play(part string, args []string) error {
 		return again(&syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: one, GidMappings: one}, args)
 	case "hold": // N SECONDS
 		return hold(atoi(args[0]), atoi(args[1]))
+	case "press": // N SECONDS: whatever is closed is opened again
+		return press(atoi(args[0]), atoi(args[1]))
+	case "watch": // N SECONDS
+		return watch(atoi(args[0]), atoi(args[1]))
 	case "drip": // N SECONDS
 		return drip(atoi(args[0]), atoi(args[1]))
 	case "body": // BYTES
@@ -107,6 +111,42 @@ func hold(n, seconds int) error {
 	fmt.Println("holding", connections(n, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }))
 	time.Sleep(time.Duration(seconds) * time.Second)
 	return nil
+}
+
+func press(n, seconds int) error {
+	for range n {
+		go func() {
+			for ; ; time.Sleep(time.Second) {
+				if c, err := dial(); err == nil {
+					_, _ = io.Copy(io.Discard, c)
+				}
+			}
+		}()
+	}
+	time.Sleep(time.Duration(seconds) * time.Second)
+	return nil
+}
+
+// watch begins to watch so many times, and prints how often each was answered.
+func watch(n, seconds int) error {
+	end := time.After(time.Duration(seconds) * time.Second)
+	answers := make(chan string, n)
+	connections(n, func(c net.Conn) {
+		_, _ = io.WriteString(c, "GET /1.0/watch HTTP/1.1\r\nHost: x\r\n\r\n")
+		status := make([]byte, len("HTTP/1.1 200"))
+		_, _ = io.ReadFull(c, status)
+		answers <- string(status[9:])
+		_, _ = io.Copy(io.Discard, c)
+	})
+	counts := map[string]int{}
+	for {
+		select {
+		case a := <-answers:
+			counts[a]++
+		case <-end:
+			return json.NewEncoder(os.Stdout).Encode(counts)
+		}
+	}
 }
 
 func drip(n, seconds int) error {
