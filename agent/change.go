@@ -336,6 +336,9 @@ func (c *call) undelete(ctx context.Context, in api.UndeleteRequest) (api.Volume
 		pool := v.pool(to.LV)
 		more := v.more(to.Owner, pool, changed(to.LV.Name, func(v *lvm.Volume) { v.Tags = to.Tags() }))
 		if refused := c.overQuota(v, "undelete", in.Name, to.Owner, pool, more); refused != nil {
+			if next := v.Catalog.Replacement(r); next != nil && next.State == catalog.Trash {
+				return refused.WithHint("what replaced it is in the trash and would count beside it; to destroy that: lls purge %s --yes", next.LV.Name)
+			}
 			return refused
 		}
 		return nil

@@ -14,6 +14,7 @@ import (
 	"lls/agent/container"
 	"lls/agent/mount"
 	"lls/lvm"
+	"lls/policy"
 )
 
 // refreshScene is a dataset d of the host and c1's snapshot of it, mine.
@@ -247,8 +248,109 @@ func TestARefreshedPairCountsOnceForTheQuota(t *testing.T) {
 	b.refused(b.c1, "mine", api.Full)
 	b.post(b.c1, api.PathUmount, api.UmountRequest{Target: "mine"}, "")
 	b.post(b.c1, api.PathDelete, api.NameRequest{Name: "mine"}, "")
-	if u := usage()[0]; u.Snapshots != 4 || u.Trash != 3 { // no successor is live
+	if u := usage()[0]; u.Snapshots != 3 || u.Trash != 2 { // nobody asked the quota for more
 		t.Errorf("usage is %+v", u)
+	}
+}
+
+func TestAPairOfARefreshIsPartedOnlyWithinTheQuota(t *testing.T) {
+	b := newBench(t)
+	b.reload(strings.NewReplacer("volumes = 5", "volumes = 2", "snapshots = 3", "snapshots = 1").Replace(testConfig))
+	b.post(b.admin, api.PathCreate, api.CreateRequest{Name: "d", Size: "1G"}, "")
+	old := b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "mine"}, "")
+	counts := func(when string, volumes, snapshots, trash int) {
+		t.Helper()
+		var u []api.Usage
+		if err := b.c1.Get(t.Context(), api.PathUsage, nil, &u); err != nil {
+			t.Fatal(err)
+		}
+		if u[0].Volumes != volumes || u[0].Snapshots != snapshots || u[0].Trash != trash {
+			t.Errorf("%s, usage is %+v", when, u[0])
+		}
+	}
+	undelete := func(name string, as string) *api.Error {
+		return api.AsError(b.c1.Post(t.Context(), api.PathUndelete, api.UndeleteRequest{Name: name, As: as}, nil))
+	}
+	first, next := "mine."+old.ID, ""
+	for round := range 3 {
+		when := fmt.Sprintf("in round %d", round)
+		b.post(b.c1, api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "more"}, api.Full)
+		if round == 0 {
+			next = "mine." + b.refresh(b.c1, "mine").Volume.ID
+		} else {
+			b.refused(b.c1, "mine", api.Full)
+		}
+		counts(when+" refreshed", 1, 1, 0)
+		b.post(b.c1, api.PathUndelete, api.UndeleteRequest{Name: first, As: "a1"}, api.Full)
+		b.post(b.c1, api.PathDelete, api.NameRequest{Name: "mine"}, "")
+		counts(when+" deleted", 1, 1, 1)
+		e := undelete(first, "a1")
+		if !api.Full.Is(e) || !strings.Contains(e.Message, "limits.snapshots allows 1: used up by 1 snapshot") || !strings.HasSuffix(e.Hint, "lls purge "+next+" --yes") {
+			t.Fatalf("%s: %v; %s", when, e, e.Hint)
+		}
+		e = api.AsError(b.c1.Post(t.Context(), api.PathSnapshot, api.SnapshotRequest{Source: "d", Name: "more"}, nil))
+		if !api.Full.Is(e) || !strings.HasPrefix(e.Hint, "lls purge "+next+" "+first+" --yes frees one snapshot") { // one of them frees nothing
+			t.Errorf("%s: %v; %s", when, e, e.Hint)
+		}
+		b.post(b.c1, api.PathUndelete, api.UndeleteRequest{Name: next, As: "mine"}, "")
+		counts(when+" undeleted", 1, 1, 0)
+	}
+	if n := len(b.volumes()); n != 3 {
+		t.Errorf("there are %d volumes", n)
+	}
+
+	b.post(b.c1, api.PathDelete, api.NameRequest{Name: "mine"}, "")
+	b.post(b.c1, api.PathPurge, api.NameRequest{Name: next}, "") // as the refusal said
+	counts("the new one purged", 1, 1, 1)
+	b.post(b.c1, api.PathUndelete, api.UndeleteRequest{Name: first, As: "a1"}, "")
+	b.refresh(b.c1, "a1")
+	b.post(b.c1, api.PathDelete, api.NameRequest{Name: "a1"}, "")
+	b.post(b.c1, api.PathPurge, api.NameRequest{Name: first}, "")
+	counts("the old one purged", 1, 1, 1)
+	b.reload(testConfig)
+	b.post(b.c1, api.PathUndelete, api.UndeleteRequest{Name: "a1"}, "")
+	again := "a1." + b.refresh(b.c1, "a1").Old.ID
+	b.post(b.c1, api.PathDelete, api.NameRequest{Name: "a1"}, "")
+	counts("with room", 1, 1, 1)
+	b.post(b.c1, api.PathUndelete, api.UndeleteRequest{Name: again, As: "a2"}, "")
+	b.post(b.c1, api.PathUndelete, api.UndeleteRequest{Name: "a1"}, "")
+	counts("with room for both", 2, 2, 0)
+}
+
+// Whatever was refreshed how often, and of whatever sizes: what asks no quota lets no more count than before.
+func TestNoDeleteAndNoPurgeMakesMoreCount(t *testing.T) {
+	pool := policy.Pool{Name: "main", Group: string(testVG), LV: string(testPool)}
+	owner := catalog.Owner{Name: "c1", Token: "t1"}
+	for length := 1; length <= 5; length++ {
+		for sizes := range 1 << length {
+			v := &View{Groups: []lvm.Group{{Name: testVG, Pools: []lvm.Pool{{VG: testVG, Name: testPool, Tags: []lvm.Tag{catalog.PoolTag("main")}}}}}, pools: []policy.Pool{pool}}
+			id := func(n int) catalog.ID { return catalog.ID(fmt.Sprintf("aaaaaa%d", n)) }
+			at := func(n int, state catalog.State) lvm.Volume {
+				r := catalog.Record{ID: id(n), Name: "mine", Owner: owner, State: state, Deleted: time.Unix(int64(n), 0), Access: "ro", Origin: "bbbbbbb"}
+				if n+1 < length {
+					r.State, r.NextID = catalog.Trash, id(n+1)
+				}
+				return lvm.Volume{VG: testVG, Name: r.LVName(), Pool: testPool, Thin: true, Size: lvm.Size(1 + 14*(sizes>>n&1)), Tags: r.Tags()}
+			}
+			for n := range length {
+				v = v.edited(testVG, appended(at(n, catalog.Live)))
+			}
+			live := useOf(v, owner, pool, nil)
+			if want := max(1, length-1); live.Volumes != want || live.Snapshots != want {
+				t.Fatalf("%d refreshes count %+v, want %d", length-1, live, want)
+			}
+			deleted := v.edited(testVG, appended(at(length-1, catalog.Trash)))
+			trash := useOf(deleted, owner, pool, nil)
+			if trash.Volumes != live.Volumes || trash.Snapshots != live.Snapshots || trash.Size != live.Size {
+				t.Errorf("sizes %b of %d: %+v counts, and %+v when it is deleted", sizes, length, live, trash)
+			}
+			for n := range length {
+				purged := useOf(deleted.edited(testVG, removed(at(n, catalog.Live).Name)), owner, pool, nil)
+				if purged.Volumes > trash.Volumes || purged.Snapshots > trash.Snapshots || purged.Size > trash.Size {
+					t.Errorf("sizes %b of %d: %+v counts, and %+v without %d", sizes, length, trash, purged, n)
+				}
+			}
+		}
 	}
 }
 

@@ -232,18 +232,20 @@ func (c *call) usageOwners(v *View) ([]catalog.Owner, error) {
 }
 
 // useOf adds up what an owner has in a pool, trash included. What a refresh replaced counts as one with what replaced it, and the pair as
-// much as the larger of the two: else many small ones could each hide a large one. What each frees is from f, if there is one.
+// much as the larger of the two: else many small ones could each hide a large one. They stay a pair when both are
+// in the trash: a delete asks no quota, so it may not make two of one. What each frees is from f, if there is one.
 func useOf(v *View, o catalog.Owner, p policy.Pool, f *figures) (use policy.Use) {
-	hidden := map[catalog.ID]lvm.Size{} // in the trash, by what replaced it
+	hidden := map[catalog.ID]lvm.Volume{} // in the trash, by what replaced it
 	for _, r := range v.Catalog.Records {
-		if next := v.Catalog.Replacement(r); next != nil {
-			hidden[next.ID] = max(hidden[next.ID], r.LV.Size)
+		if next := v.Catalog.Replacement(r); next != nil && r.LV.Size >= hidden[next.ID].Size {
+			hidden[next.ID] = r.LV
 		}
 	}
 	for _, r := range v.Catalog.Records {
 		if r.Owner == o && v.pool(r.LV) == p {
-			h := policy.Held{Name: string(r.Name), Ref: string(r.LV.Name), Size: int64(max(r.LV.Size, hidden[r.ID])), Snapshot: r.Origin != "", Trash: r.State == catalog.Trash}
-			h.Uncounted = v.Catalog.Replacement(r) != nil
+			behind := hidden[r.ID]
+			h := policy.Held{Name: string(r.Name), Ref: string(r.LV.Name), Size: int64(max(r.LV.Size, behind.Size)), Snapshot: r.Origin != "", Trash: r.State == catalog.Trash}
+			h.Uncounted, h.Behind = v.Catalog.Replacement(r) != nil, string(behind.Name)
 			if f != nil {
 				h.Frees = f.volumes[r.ID].frees
 			}

@@ -43,6 +43,7 @@ type Held struct {
 	Ref             string // what to type to mean this one and no other; Name where it is empty
 	Frees           int64  // bytes of Exclusive that purging it alone gives back; 0 while that is not known
 	Uncounted       bool   // it counts for nothing but its data
+	Behind          string // the Ref of an uncounted one that counts in its place once this is purged; "" if there is none
 }
 
 // Add counts one volume.
@@ -171,7 +172,8 @@ func (u Use) refuse(limit, allowed, why string, which func(Held) bool) *Refusal 
 	live, _ := u.largest(counted, func(h Held) bool { return !h.Trash && which(h) })
 	switch {
 	case len(trash) > 0:
-		r.Hint = fmt.Sprintf("lls purge %s --yes frees %s for good; all that counts: lls list --all", cmp.Or(trash[0].Ref, trash[0].Name), freed(limit, trash[0]))
+		purged := strings.TrimSpace(cmp.Or(trash[0].Ref, trash[0].Name) + " " + trash[0].Behind)
+		r.Hint = fmt.Sprintf("lls purge %s --yes frees %s for good; all that counts: lls list --all", purged, freed(limit, trash[0]))
 	case len(live) > 0:
 		r.Hint = fmt.Sprintf("make room: lls delete NAME, then lls purge NAME --yes; the largest: %s", listed(counted, live))
 	default:

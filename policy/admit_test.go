@@ -85,6 +85,8 @@ func TestAQuotaSaysWhatIsUsedByWhatAndWhatToType(t *testing.T) {
 		}
 		return use
 	}
+	pair := Use{}
+	pair.Add(Held{Name: "mine", Ref: "mine.bbbbbbb", Size: 1 << 30, Snapshot: true, Trash: true, Behind: "mine.aaaaaaa"})
 	const exclusive = "limits.exclusive allows 10M: 20M of data was in no volume but these 3 volumes, 1 of them in the trash, 3m 10s ago"
 	snap := Ask{Volume: true, Snapshot: true, Size: 1 << 40}
 	for _, tt := range []struct {
@@ -118,6 +120,11 @@ func TestAQuotaSaysWhatIsUsedByWhatAndWhatToType(t *testing.T) {
 		{
 			Limits{Exclusive: 10 << 20}, data(0, 0, 0, 0), exclusive,
 			"make room: delete files, then lls trim; or delete and purge several volumes, as each shares its data with others of yours: lls list --all",
+		},
+		{
+			Limits{Volumes: 1}, pair,
+			"limits.volumes allows 1: used up by 1 volume, 1 of them in the trash (mine 1G)",
+			"lls purge mine.bbbbbbb mine.aaaaaaa --yes frees one volume for good; all that counts: lls list --all",
 		},
 		{
 			Limits{Volumes: 1}, live,

@@ -50,10 +50,19 @@ func New(groups []lvm.Group) *Catalog {
 // ByID finds a volume, in whatever state; nil when there is none.
 func (c *Catalog) ByID(id ID) *Record { return c.byID[id] }
 
-// Replacement is the volume that a refresh put in r's place, as long as that is there and r waits in the trash; else nil.
+// Replacement is the volume that a refresh put in r's place, in the trash or not, as long as that is there and r waits in the trash; else
+// nil. Of what was refreshed again and again only the last two are such a pair: what was replaced itself has nobody behind it.
 func (c *Catalog) Replacement(r *Record) *Record {
+	next := c.successor(r)
+	if next == nil || c.successor(next) != nil {
+		return nil
+	}
+	return next
+}
+
+func (c *Catalog) successor(r *Record) *Record {
 	next := c.byID[r.NextID]
-	if r.State != Trash || next == nil || next.State == Trash || next.Owner != r.Owner {
+	if r.State != Trash || next == nil || next.Owner != r.Owner {
 		return nil
 	}
 	return next

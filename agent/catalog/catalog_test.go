@@ -262,7 +262,7 @@ func FuzzFromVolume(f *testing.F) {
 	})
 }
 
-func TestAPairOfARefreshLastsWhileOneIsInTheTrashAndTheOtherIsNot(t *testing.T) {
+func TestAPairOfARefreshLastsWhileTheOldOneIsInTheTrashAndTheNewOneIsThere(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
 		state      State
@@ -271,13 +271,17 @@ func TestAPairOfARefreshLastsWhileOneIsInTheTrashAndTheOtherIsNot(t *testing.T) 
 	}{
 		{"refreshed", Trash, Record{ID: "bbbbbbb", Owner: alice, State: Live}, true, true},
 		{"in the middle of it", Trash, Record{ID: "bbbbbbb", Owner: alice, State: Making}, true, true},
-		{"both in the trash", Trash, Record{ID: "bbbbbbb", Owner: alice, State: Trash, Deleted: time.Unix(2, 0)}, false, true},
+		{"both in the trash", Trash, Record{ID: "bbbbbbb", Owner: alice, State: Trash, Deleted: time.Unix(2, 0)}, true, true},
+		{"refreshed again, to what is gone", Trash, Record{ID: "bbbbbbb", Owner: alice, State: Trash, Deleted: time.Unix(2, 0), NextID: "ccccccc"}, true, true},
+		{"refreshed again", Trash, Record{ID: "bbbbbbb", Owner: alice, State: Trash, Deleted: time.Unix(2, 0), NextID: "ddddddd"}, false, true},
+		{"a circle, by hand", Trash, Record{ID: "bbbbbbb", Owner: alice, State: Trash, Deleted: time.Unix(2, 0), NextID: "aaaaaaa"}, false, true},
 		{"the new one is gone", Trash, Record{ID: "ccccccc", Owner: alice, State: Live}, false, true},
 		{"the new one is given away", Trash, Record{ID: "bbbbbbb", Owner: bob, State: Live}, false, true},
 		{"the old one is back", Live, Record{ID: "bbbbbbb", Owner: alice, State: Live}, false, false},
 	} {
 		tt.next.Name, tt.next.Access = "mine", "ro"
-		c := catalogOf(Record{ID: "aaaaaaa", Name: "mine", Owner: alice, State: tt.state, Deleted: time.Unix(1, 0), Access: "ro", NextID: "bbbbbbb"}, tt.next)
+		c := catalogOf(Record{ID: "aaaaaaa", Name: "mine", Owner: alice, State: tt.state, Deleted: time.Unix(1, 0), Access: "ro", NextID: "bbbbbbb"}, tt.next,
+			Record{ID: "ddddddd", Name: "mine", Owner: alice, State: Live, Access: "ro"})
 		old := c.ByID("aaaaaaa")
 		if next := c.Replacement(old); (next != nil) != tt.pair || next != nil && next.ID != "bbbbbbb" {
 			t.Errorf("%s: its replacement is %+v", tt.name, next)
