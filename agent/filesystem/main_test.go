@@ -4,6 +4,8 @@ import (
 	"os"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"lls/agent/filesystem/apart"
 	"lls/internal/run"
 	"lls/test/kit"
@@ -15,7 +17,7 @@ func TestMain(m *testing.M) {
 		if _, err := os.Stdout.WriteString(answer.String()); err != nil {
 			os.Exit(1)
 		}
-		os.Exit(0)
+		_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0) // os.Exit takes a second with the race detector
 	}
 	os.Exit(kit.InOwnMounts(m))
 }
