@@ -60,13 +60,13 @@ func (c *call) enlarge(ctx context.Context, r *catalog.Record, size lvm.Size, re
 	}
 	c.progress("growing the file system")
 	err = c.agent.finishGrowth(ctx, r.ID)
-	if errors.Is(err, lvm.ErrOpen) {
+	if errors.Is(err, lvm.ErrOpen) || errors.Is(err, filesystem.ErrSlow) {
 		err = c.halfGrown(ctx, r, err)
 	}
 	return true, err
 }
 
-// halfGrown is the error of a volume that has grown and whose file system has not, since somebody has it open raw.
+// halfGrown is the error of a volume that has grown and whose file system has not, since somebody has it open raw, or as it does not answer.
 func (c *call) halfGrown(ctx context.Context, r *catalog.Record, err error) error {
 	v, readErr := c.agent.store.current(ctx, workAge)
 	if readErr != nil {
@@ -76,6 +76,10 @@ func (c *call) halfGrown(ctx context.Context, r *catalog.Record, err error) erro
 		r = now
 	}
 	name, size := v.Catalog.Shown(c.asker, r), typed(r.LV.Size) // which is not to be less than it has
+	if errors.Is(err, filesystem.ErrSlow) {
+		return api.Errorf(api.Busy, "cannot resize %s: it has grown to %s, but its file system has not: it does not answer; is it frozen?", name, r.LV.Size).
+			Because(err).WithHint("if it is: fsfreeze -u PATH, then have it grow: lls resize %s %s", name, size)
+	}
 	e := api.Errorf(api.Busy, "cannot resize %s: it has grown to %s, but its file system has not: it is in use", name, r.LV.Size).Because(err).
 		WithHint("end what uses it, then have its file system grow: lls resize %s %s", name, size)
 	e.Holders = c.holders(ctx, r.LV, true)

@@ -49,8 +49,8 @@ func (d HostDevices) Make(ctx context.Context, path string, fs filesystem.Type) 
 }
 
 // Grow lets a file system fill its device.
-func (HostDevices) Grow(ctx context.Context, path string, fs filesystem.Type) error {
-	return filesystem.Grow(ctx, path, fs)
+func (d HostDevices) Grow(ctx context.Context, path string, fs filesystem.Type) error {
+	return d.Mounted.Grow(ctx, path, fs)
 }
 
 // Identify reads what a file system says it is called.

@@ -10,6 +10,7 @@ import (
 
 	"lls/agent/api"
 	"lls/agent/catalog"
+	"lls/agent/filesystem"
 	"lls/agent/mount"
 	"lls/lvm"
 	"lls/policy"
@@ -165,6 +166,8 @@ func (c *call) explain(err error) *api.Error {
 	switch {
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		e = api.Errorf(api.Busy, "cannot %s now: the host took too long", c.doing).WithHint("try again; see whether it was done: lls list")
+	case errors.Is(err, filesystem.ErrSlow): // at once, since it has not answered for long
+		e = api.Errorf(api.Busy, "cannot %s: its file system does not answer", c.doing).WithHint("if it is frozen: fsfreeze -u, then try again")
 	case errors.Is(err, lvm.ErrThreshold):
 		e = api.Errorf(api.Full, "cannot %s now: the pool is filling, and LVM makes nothing new in it until it has grown", c.doing).
 			WithHint("it grows by itself, so try again in a moment; if it does not, lls-agent status tells the sysadmin why")

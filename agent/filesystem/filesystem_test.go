@@ -179,14 +179,14 @@ func TestMakeIdentifyMountAndGrow(t *testing.T) {
 				if !mounted {
 					_ = unix.Unmount(dir, 0)
 				}
-				if err := Grow(ctx, device, kind); err != nil {
+				if err := newMounted().Grow(ctx, device, kind); err != nil {
 					t.Errorf("nothing to grow: %v", err)
 				}
 				if err := os.Truncate(file, 1<<30); err != nil {
 					t.Fatal(err)
 				}
 				command(t, "losetup", "-c", device)
-				if err := Grow(ctx, device, kind); err != nil {
+				if err := newMounted().Grow(ctx, device, kind); err != nil {
 					t.Errorf("grow: %v", err)
 				}
 				if !mounted {
@@ -256,7 +256,7 @@ func TestMountRefusesWhatIsNoFileSystem(t *testing.T) {
 		if fd, err := Mount(ctx, device, kind, false, nil, 0); err == nil {
 			t.Errorf("%s: mounted %v", kind, fd)
 		}
-		if err := Grow(ctx, device, kind); err == nil {
+		if err := newMounted().Grow(ctx, device, kind); err == nil {
 			t.Errorf("%s: grown", kind)
 		}
 	}

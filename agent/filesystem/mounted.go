@@ -9,10 +9,11 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"lls/agent/filesystem/apart"
+	"lls/internal/run"
 	"lls/lvm"
 )
 
@@ -29,13 +30,17 @@ var (
 )
 
 // Mounted looks at file systems that somebody has mounted, wherever that is: the same device mounted once more is the same file
-// system to the kernel. It never is the first to mount one, as far as that can be seen before. The zero value is ready; it is safe for concurrent use.
+// system to the kernel. But for Grow it never is the first to mount one, as far as that can be seen before. It is safe for concurrent use.
 //
 // While it is at work it holds the device, like a mount does: for an instant, and for a slice of Trim. A device that does not answer is
 // held until it does; until then each call for it gives ErrSlow at once.
 type Mounted struct {
-	mu    sync.Mutex
-	stuck map[string]bool
+	Run    Runner
+	Helper string // path of lls-mount, which makes the calls that may hang
+
+	mu      sync.Mutex
+	stuck   map[string]bool
+	growths map[string]*growth // by device
 }
 
 // Space is how full a file system is, in bytes. Free is what is left for users: ext4 may keep some for root, ours does not.
@@ -46,9 +51,9 @@ type Space struct {
 // Usage says how full a mounted file system is. It needs no room and no disk, and so is answered while the file system is frozen.
 func (m *Mounted) Usage(ctx context.Context, device string, t Type) (Space, error) {
 	var s Space
-	err := m.with(ctx, device, t, true, func(fd int) error {
+	err := m.with(ctx, device, t, true, func(dir *os.File) error {
 		var st unix.Statfs_t
-		if err := unix.Fstatfs(fd, &st); err != nil {
+		if err := unix.Fstatfs(int(dir.Fd()), &st); err != nil {
 			return err
 		}
 		s = Space{Size: lvm.Size(st.Blocks) * lvm.Size(st.Bsize), Free: lvm.Size(st.Bavail) * lvm.Size(st.Bsize)}
@@ -62,7 +67,11 @@ func (m *Mounted) Usage(ctx context.Context, device string, t Type) (Space, erro
 
 // Sync has all that was written to a mounted file system before on its disk. When ctx ends first, the kernel goes on with it.
 func (m *Mounted) Sync(ctx context.Context, device string, t Type) error {
-	if err := m.with(ctx, device, t, true, unix.Syncfs); err != nil {
+	err := m.with(ctx, device, t, true, func(dir *os.File) error {
+		_, err := m.ask(dir, apart.OpSync)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("cannot write the file system to its disk: %w", err)
 	}
 	return nil
@@ -102,13 +111,13 @@ func (m *Mounted) trim(ctx context.Context, device string, t Type, how Trim) (lv
 	for start, step := uint64(0), uint64(0); ; start += step {
 		var did uint64
 		last := false
-		err := m.within(ctx, how.Patience, device, t, func(fd int) (err error) {
+		err := m.within(ctx, how.Patience, device, t, func(dir *os.File) (err error) {
 			if step == 0 {
-				if step, err = slice(fd, t, uint64(how.Slice)); err != nil {
+				if step, err = slice(dir, t, uint64(how.Slice)); err != nil {
 					return err
 				}
 			}
-			did, last, err = trimSlice(fd, start, step)
+			did, last, err = m.trimSlice(dir, start, step)
 			return err
 		})
 		if err != nil { // a call that is stuck may still write to did
@@ -174,7 +183,7 @@ func discards(sysfs string) string {
 }
 
 // within is with, for no longer than patience.
-func (m *Mounted) within(ctx context.Context, patience time.Duration, device string, t Type, do func(fd int) error) error {
+func (m *Mounted) within(ctx context.Context, patience time.Duration, device string, t Type, do func(dir *os.File) error) error {
 	if patience > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, patience)
@@ -185,12 +194,12 @@ func (m *Mounted) within(ctx context.Context, patience time.Duration, device str
 
 // slice is how much is trimmed at a time. Until Linux 6.10 or so xfs trims each free extent that touches the slice, all of it; no
 // extent is larger than an allocation group.
-func slice(fd int, t Type, want uint64) (uint64, error) {
+func slice(dir *os.File, t Type, want uint64) (uint64, error) {
 	if t != XFS {
 		return want, nil
 	}
-	var g xfsGeometry
-	if err := ioctl(fd, xfsIocFSGeometryV1, unsafe.Pointer(&g)); err != nil {
+	g, err := geometry(dir)
+	if err != nil {
 		return 0, err
 	}
 	group := uint64(g.AGBlocks) * uint64(g.BlockSize)
@@ -200,18 +209,11 @@ func slice(fd int, t Type, want uint64) (uint64, error) {
 	return max(1, want/group) * group, nil
 }
 
-// fitrim is FITRIM, _IOWR('X', 121, struct fstrim_range), of include/uapi/linux/fs.h.
-const fitrim = 0xc0185879
-
-// trimRange is struct fstrim_range.
-type trimRange struct{ Start, Len, MinLen uint64 }
-
 // trimSlice says how much was trimmed, and whether the file system ends before the slice begins.
-func trimSlice(fd int, start, length uint64) (did uint64, past bool, err error) {
-	r := trimRange{Start: start, Len: length}
-	switch err := ioctl(fd, fitrim, unsafe.Pointer(&r)); {
+func (m *Mounted) trimSlice(dir *os.File, start, length uint64) (did uint64, past bool, err error) {
+	switch did, err := m.ask(dir, apart.OpTrim, number(start), number(length)); {
 	case err == nil:
-		return r.Len, false, nil
+		return did, false, nil
 	case errors.Is(err, unix.EINVAL) && start > 0: // a volume may be larger than what is on it
 		return 0, true, nil
 	case errors.Is(err, unix.EOPNOTSUPP):
@@ -223,8 +225,25 @@ func trimSlice(fd int, start, length uint64) (did uint64, past bool, err error) 
 	}
 }
 
+// askLimit bounds what the helper may write.
+const askLimit = 1 << 10
+
+// ask has the helper ask the kernel, and waits for as long as that takes: a call that hangs cannot be ended by anybody, and one that is
+// only slow is not to be. Errors of the kernel's are a unix.Errno.
+func (m *Mounted) ask(dir *os.File, args ...string) (done uint64, err error) {
+	out, err := m.Run.Run(context.Background(), run.Cmd{Name: m.Helper, Args: args, ExtraFiles: []*os.File{dir}, Limit: askLimit})
+	if err != nil {
+		return 0, err
+	}
+	a, err := apart.ParseAnswer(string(out.Stdout))
+	if err == nil && a.Errno != 0 {
+		err = a.Errno
+	}
+	return a.Done, err
+}
+
 // with opens the root of a mounted file system for as long as a function runs, in another goroutine.
-func (m *Mounted) with(ctx context.Context, device string, t Type, readOnlyToo bool, do func(fd int) error) error {
+func (m *Mounted) with(ctx context.Context, device string, t Type, readOnlyToo bool, do func(dir *os.File) error) error {
 	if _, err := ParseType(string(t)); err != nil {
 		return err
 	}
@@ -237,13 +256,16 @@ func (m *Mounted) with(ctx context.Context, device string, t Type, readOnlyToo b
 	finished := make(chan struct{})
 	err := await(ctx, func() error {
 		defer close(finished)
-		fd, mount, err := root(device, t, readOnlyToo)
+		if err := mounted(device, t); err != nil {
+			return err
+		}
+		dir, mount, err := root(device, t, readOnlyToo)
 		if err != nil {
 			return err
 		}
 		defer mount.Close()
-		defer unix.Close(fd)
-		return do(fd)
+		defer dir.Close()
+		return do(dir)
 	}, func() {})
 	if errors.Is(err, ErrSlow) {
 		m.wait(device, finished)
@@ -267,16 +289,13 @@ func (m *Mounted) wait(device string, finished <-chan struct{}) {
 	}()
 }
 
-// root opens a mounted file system.
-func root(device string, t Type, readOnlyToo bool) (int, *os.File, error) {
-	if err := mounted(device, t); err != nil {
-		return 0, nil, err
-	}
+// root opens a file system, which it mounts for that. Both files are the caller's to close.
+func root(device string, t Type, readOnlyToo bool) (dir, mount *os.File, err error) {
 	open := func(readOnly bool) (*os.File, error) {
 		return NewMount(string(t), append([]Option{{"source", device}}, Options(t, readOnly)...),
 			unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
 	}
-	mount, err := open(false)
+	mount, err = open(false)
 	if errors.Is(err, unix.EBUSY) && readOnlyToo {
 		mount, err = open(true)
 	}
@@ -284,14 +303,14 @@ func root(device string, t Type, readOnlyToo bool) (int, *os.File, error) {
 		err = fmt.Errorf("%w: %w", ErrReadOnly, err)
 	}
 	if err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
 	// The mount is no open file yet, and ioctls need one.
 	fd, err := unix.Openat(int(mount.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return 0, nil, errors.Join(err, mount.Close())
+		return nil, nil, errors.Join(err, mount.Close())
 	}
-	return fd, mount, nil
+	return os.NewFile(uintptr(fd), device), mount, nil
 }
 
 // mounted says whether the kernel has a superblock of the device: then its type has a folder for it in sysfs.

@@ -152,7 +152,7 @@ func TestTrimGivesDeletedFilesBackToThePool(t *testing.T) {
 				if full < before+150*lvm.MiB {
 					t.Fatalf("the file took from %s to %s", before, full)
 				}
-				var m Mounted
+				m := newMounted()
 				did, err := m.Trim(within(t, time.Minute), device, kind, Trim{Slice: slice, Pause: time.Millisecond})
 				if err != nil {
 					t.Fatal(err)
@@ -165,7 +165,7 @@ func TestTrimGivesDeletedFilesBackToThePool(t *testing.T) {
 			}
 			// The file system may be smaller than its device.
 			command(t, "lvextend", "-q", "-L", "2g", device)
-			var m Mounted
+			m := newMounted()
 			if _, err := m.Trim(within(t, time.Minute), device, kind, Trim{Slice: 100 * lvm.MiB}); err != nil {
 				t.Error(err)
 			}
@@ -199,7 +199,7 @@ func TestUsageIsThatOfTheMount(t *testing.T) {
 			if err := Make(t.Context(), run.New(), device, kind, MakeOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			var m Mounted
+			m := newMounted()
 			// Nobody is the first to mount it.
 			if s, err := m.Usage(t.Context(), device, kind); !errors.Is(err, ErrNotMounted) {
 				t.Errorf("%+v, %v", s, err)
@@ -235,7 +235,7 @@ func TestSyncWritesWhatIsMounted(t *testing.T) {
 			if err := Make(t.Context(), run.New(), device, kind, MakeOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			var m Mounted
+			m := newMounted()
 			if err := m.Sync(t.Context(), device, kind); !errors.Is(err, ErrNotMounted) {
 				t.Error(err)
 			}
@@ -270,7 +270,7 @@ func TestSyncWritesWhatIsMounted(t *testing.T) {
 }
 
 func TestMountedRefusesWhatIsNoMountedDevice(t *testing.T) {
-	var m Mounted
+	m := newMounted()
 	for device, want := range map[string]error{filepath.Join(t.TempDir(), "missing"): os.ErrNotExist, "/dev/null": nil, t.TempDir(): nil} {
 		if s, err := m.Usage(t.Context(), device, Ext4); err == nil || want != nil && !errors.Is(err, want) {
 			t.Errorf("%s: %+v, %v", device, s, err)
@@ -292,7 +292,7 @@ func TestTrimStopsBetweenSlices(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			device := thinVolume(t, kind)
 			dir := place(t, device, kind, false)
-			var m Mounted
+			m := newMounted()
 			how := Trim{Slice: lvm.MiB, Pause: time.Hour}
 			start := time.Now()
 			ctx, cancel := context.WithCancel(t.Context())
@@ -322,7 +322,7 @@ func TestNobodyWaitsForADeviceForEver(t *testing.T) {
 			device := thinVolume(t, kind)
 			dir := place(t, device, kind, false)
 			litter(t, dir)
-			var m Mounted
+			m := newMounted()
 			command(t, "fsfreeze", "-f", dir)
 			start := time.Now()
 			s, err := m.Usage(within(t, 5*time.Second), device, kind)
@@ -336,11 +336,11 @@ func TestNobodyWaitsForADeviceForEver(t *testing.T) {
 				t.Errorf("%v after %v", err, time.Since(start))
 			}
 			// Who freezes writes all first, so there is nothing to wait for.
-			if err := new(Mounted).Sync(within(t, 5*time.Second), device, kind); err != nil {
+			if err := newMounted().Sync(within(t, 5*time.Second), device, kind); err != nil {
 				t.Errorf("frozen: %v", err)
 			}
 			command(t, "fsfreeze", "-u", dir)
-			answers(t, &m, device, kind)
+			answers(t, m, device, kind)
 
 			litter(t, dir)
 			// xfs waits for its log, of which this leaves something to write, but not for the discards themselves.
@@ -362,8 +362,8 @@ func TestNobodyWaitsForADeviceForEver(t *testing.T) {
 				t.Errorf("%v after %v", err, time.Since(start))
 			}
 			command(t, "dmsetup", "resume", "lls--filesystem.vg-a")
-			answers(t, &m, device, kind)
-			slowSync(t, &m, device, dir, kind)
+			answers(t, m, device, kind)
+			slowSync(t, m, device, dir, kind)
 			unmount(t, dir)
 			unused(t, device)
 		})

@@ -84,8 +84,8 @@ func daemon(ctx context.Context, config string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	mounted := &filesystem.Mounted{}
 	runner := run.New()
+	mounted := &filesystem.Mounted{Run: runner, Helper: mount.DefaultHelper}
 	watcher := bus.NewWatcher(bus.Options{Version: version, Log: log})
 	mail, err := notify.Open(notify.Options{Dir: stateDir + "/mail", Log: log, Run: runner}, notify.Config{}) // lls.toml is read later
 	if err != nil {
