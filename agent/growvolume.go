@@ -16,6 +16,14 @@ import (
 	"lls/policy"
 )
 
+// How a volume is looked at that seems idle. A writer may begin at any moment, as fast as memory takes it: what is not on
+// the disk yet counts as used all the same. Many volumes share so many looks a second, lest that cost too much, but each is looked at as
+// often as if it filled by quietRate.
+const (
+	quietVolumeRate = 2 << 30 // bytes a second
+	quietLooks      = 100     // a second
+)
+
 // volumeGrowers are the volumes that grow by themselves.
 type volumeGrowers struct {
 	wake chan struct{} // has an element when they should be looked at
@@ -27,7 +35,7 @@ type volumeGrowers struct {
 // volumeGrowing is what is remembered of one. While busy is set, growing is its goroutine's.
 type volumeGrowing struct {
 	growing
-	due  time.Time
+	due  time.Time // zero: at once
 	busy bool
 	stuck
 }
@@ -62,6 +70,13 @@ func (vs *volumeGrowers) why(id catalog.ID) stuck {
 		return w.stuck
 	}
 	return stuck{}
+}
+
+// quietWait is in how long to look again at a volume that has left bytes until it grows and seems idle.
+func (vs *volumeGrowers) quietWait(left int64) time.Duration {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	return max(policy.PollAfter(left, quietVolumeRate), time.Duration(len(vs.all))*time.Second/quietLooks)
 }
 
 // setWhy says whether that is another reason.
@@ -114,7 +129,7 @@ func (a *Agent) lookAtVolumes(ctx context.Context) time.Duration {
 		case wait > 0:
 			next = min(next, wait)
 		default:
-			w.busy = true
+			w.busy, w.due = true, now
 			a.work.Go(func() { a.lookAtVolume(ctx, r.ID, w) })
 		}
 	}
@@ -126,12 +141,14 @@ func (a *Agent) lookAtVolumes(ctx context.Context) time.Duration {
 	return next
 }
 
-// lookAtVolume looks at one, and notes when to look again.
+// lookAtVolume looks at one, and notes when to look again: at once if somebody asked for that meanwhile.
 func (a *Agent) lookAtVolume(ctx context.Context, id catalog.ID, w *volumeGrowing) {
 	wait := a.tendVolume(ctx, id, w)
 	a.volumes.mu.Lock()
 	defer a.volumes.mu.Unlock()
-	w.busy, w.due = false, a.growers.now().Add(wait)
+	if w.busy = false; !w.due.IsZero() {
+		w.due = a.growers.now().Add(wait)
+	}
 	poke(a.volumes.wake)
 }
 
@@ -159,6 +176,9 @@ func (a *Agent) tendVolume(ctx context.Context, id catalog.ID, w *volumeGrowing)
 	}
 	now, percent, rule := a.growers.now(), share(int64(space.Size-space.Free), int64(space.Size)), a.volumeGrowth(v, r)
 	wait := w.growing.look(now, int64(space.Size), percent, rule, quietRate)
+	if left := rule.Left(policy.GrowthState{Size: int64(space.Size), Percent: percent, PercentKnown: true}); int64(r.LV.Size) < rule.Cap {
+		wait = min(wait, a.volumes.quietWait(left)) // beyond its cap no look helps
+	}
 	d := rule.Decide(policy.GrowthState{
 		Size: int64(r.LV.Size), Percent: percent, PercentKnown: space.Size > 0, Extent: int64(v.roundUp(r.LV.VG, 1)),
 		Grown: !w.grownAt.IsZero(), SinceGrown: now.Sub(w.grownAt),

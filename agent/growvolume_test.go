@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -110,9 +111,7 @@ func TestAVolumeGrowsToWhatItsOwnerSaid(t *testing.T) {
 	c := b.growClock()
 	b.news()
 	id, at := b.growing("a", "1300M")
-	if wait := at(10); wait > 4*time.Second || wait < 2*time.Second {
-		t.Errorf("with 700M left it is looked at in %v", wait) // in a quarter of what a sudden writer needs
-	}
+	at(10)
 	at(85)
 	if r := b.fresh(id); r.LV.Size != 1232*lvm.MiB || r.Growing || len(b.dev.grown) != 1 { // 20 % in extents of 4M
 		t.Errorf("it is %+v, file systems grown: %v", r, b.dev.grown)
@@ -211,6 +210,75 @@ func TestNoVolumeWaitsForAnother(t *testing.T) {
 		t.Error("the slow one grew")
 	}
 	close(free)
+}
+
+// In a quarter of the time in which a sudden writer is at the threshold, of 80 percent.
+func TestAnIdleVolumeIsLookedAtBeforeAFastWriterFillsIt(t *testing.T) {
+	for name, tt := range map[string]struct {
+		size     lvm.Size
+		to       string
+		percent  float64
+		others   int // that grow by themselves
+		from, up time.Duration
+	}{
+		"small":                 {lvm.GiB, "5G", 10, 0, policy.PollMin, policy.PollMin},
+		"large":                 {100 * lvm.GiB, "200G", 30, 0, 6 * time.Second, 7 * time.Second},
+		"huge":                  {900 * lvm.GiB, "1T", 10, 0, policy.PollMax, policy.PollMax},
+		"large, among hundreds": {100 * lvm.GiB, "200G", 70, 400, 4 * time.Second, 5 * time.Second},
+		"small, among hundreds": {lvm.GiB, "5G", 10, 400, 2 * time.Second, 4 * time.Second}, // as if by 64 MiB/s
+		"at its cap":            {lvm.GiB, "1G", 10, 0, 2 * time.Second, 4 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.reload(strings.Replace(testConfig, `size = "20G"`, `size = "2T"`, 1) + quietMail)
+			b.growClock()
+			made := b.post(b.c1, api.PathCreate, api.CreateRequest{Name: "a", Size: strconv.FormatInt(int64(tt.size), 10) + "B", Mount: "/a"}, "")
+			b.post(b.c1, api.PathSet, api.SetRequest{Name: "a", GrowTo: tt.to}, "")
+			b.dev.usage = func(string) (filesystem.Space, error) {
+				return filesystem.Space{Size: tt.size, Free: lvm.Size(float64(tt.size) / 100 * (100 - tt.percent))}, nil
+			}
+			for n := range tt.others {
+				b.agent.volumes.all[catalog.ID(strconv.Itoa(n))] = &volumeGrowing{}
+			}
+			if wait := b.agent.tendVolume(t.Context(), catalog.ID(made.ID), &volumeGrowing{}); wait < tt.from || wait > tt.up {
+				t.Errorf("it is looked at in %v, want %v to %v", wait, tt.from, tt.up)
+			}
+		})
+	}
+}
+
+// As a mount does, or another limit, while the look finds it as it was before.
+func TestALookThatIsAskedForDuringALookIsTaken(t *testing.T) {
+	b := newBench(t)
+	b.growClock() // no time passes
+	id, _ := b.growing("a", "10G")
+	begun, free := make(chan struct{}, 2), make(chan struct{}, 2)
+	b.dev.mu.Lock()
+	b.dev.usage = func(string) (filesystem.Space, error) {
+		begun <- struct{}{}
+		<-free
+		return filesystem.Space{}, filesystem.ErrNotMounted
+	}
+	b.dev.mu.Unlock()
+	b.fresh(id) // reads
+	looking := func() bool {
+		b.agent.volumes.mu.Lock()
+		defer b.agent.volumes.mu.Unlock()
+		return b.agent.volumes.all[id].busy
+	}
+	for n, during := range []func(){func() { b.agent.volumes.look(id) }, func() {}} {
+		if b.agent.lookAtVolumes(t.Context()); !looking() {
+			t.Fatalf("after %d looks it is not looked at", n)
+		}
+		<-begun
+		during()
+		free <- struct{}{}
+		within(t, "the look ends", func() bool { return !looking() })
+	}
+	if b.agent.lookAtVolumes(t.Context()); looking() {
+		t.Error("it is looked at although nobody asked")
+		free <- struct{}{}
+	}
 }
 
 // Its owner thinks better of it, or resizes it by hand, after it was decided and before it is done.

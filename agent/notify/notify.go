@@ -1,6 +1,7 @@
 // Package notify mails the sysadmin what happened. What is added is on disk before Add returns; one goroutine sends it, the first
-// piece of news at once and then at most one mail in so long, and tries again until a mail server takes it. A mail keeps its
-// Message-ID over all tries and restarts, so that what was sent twice can be told.
+// piece of news at once and then at most one mail in so long, and tries again until a mail server takes it: for one address at least, and
+// then for some days, beside later mail, for those that it would not serve at the time. A mail keeps its Message-ID over all tries and
+// restarts, so that what was sent twice can be told.
 package notify
 
 import (
@@ -68,7 +69,7 @@ type Status struct {
 	Queued    int       // items that no server has taken yet, those that were left out included
 	OldestAt  time.Time // when the first of them happened; zero if none waits
 	LastSent  time.Time // when a server last took a mail; zero: never
-	LastError string    // of the last try to send, empty when that went well
+	LastError string    // of the last try to send, empty when that went well and nobody lacks a mail that others have
 }
 
 // Notifier queues and sends. Its methods may be called from several goroutines.
@@ -109,6 +110,9 @@ func Open(o Options, c Config) (*Notifier, error) {
 func (n *Notifier) SetConfig(c Config) {
 	n.mu.Lock()
 	n.config, n.failures, n.retryAt = c, 0, time.Time{}
+	for _, r := range n.queue.rests {
+		r.failures, r.retryAt = 0, time.Time{}
+	}
 	n.mu.Unlock()
 	n.poke()
 }
@@ -148,6 +152,9 @@ func (n *Notifier) Status() Status {
 	s := Status{Queued: n.queue.waiting(), LastSent: n.queue.sent.At, LastError: n.lastErr}
 	if len(n.queue.items) > 0 {
 		s.OldestAt = n.queue.items[0].At
+	}
+	if rests := n.queue.rests; s.LastError == "" && len(rests) > 0 {
+		s.LastError = rests[0].Why
 	}
 	return s
 }

@@ -97,8 +97,9 @@ type queue struct {
 	next    uint64   // number
 	leftOut leftOut
 	sent    sentState
-	mail    *draft // nil: none is tried
-	frozen  bool   // a server may have taken the mail already: nothing may be added to it
+	mail    *draft  // nil: none is tried
+	frozen  bool    // a server may have taken the mail already: nothing may be added to it
+	rests   []*rest // the oldest first
 }
 
 func openQueue(dir string, log *slog.Logger) (*queue, error) {
@@ -112,6 +113,9 @@ func openQueue(dir string, log *slog.Logger) (*queue, error) {
 	q := &queue{dir: dir, log: log}
 	q.read(sentName, &q.sent)
 	q.clock(time.Now())
+	for _, f := range files { // sorted by name, and so by number
+		q.takeRest(f.Name())
+	}
 	q.next = q.sent.Last + 1
 	for _, f := range files {
 		q.take(f.Name())
@@ -163,7 +167,11 @@ func (q *queue) take(name string) {
 
 // read decodes a file. One that cannot be read is logged and removed: nothing in it is worth stopping for.
 func (q *queue) read(name string, into any) bool {
-	text, err := readSmall(filepath.Join(q.dir, name))
+	most := int64(maxFile)
+	if strings.HasSuffix(name, restSuffix) {
+		most = maxRest
+	}
+	text, err := readSmall(filepath.Join(q.dir, name), most)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false
 	}
@@ -178,13 +186,13 @@ func (q *queue) read(name string, into any) bool {
 	return true
 }
 
-func readSmall(path string) ([]byte, error) {
+func readSmall(path string, most int64) ([]byte, error) {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxFile {
-		return nil, fmt.Errorf("not a file of %d bytes at most", maxFile)
+	if !info.Mode().IsRegular() || info.Size() > most {
+		return nil, fmt.Errorf("not a file of %d bytes at most", most)
 	}
 	return os.ReadFile(path)
 }

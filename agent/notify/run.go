@@ -14,17 +14,27 @@ const (
 	patience   = 2 * time.Minute // of one try
 )
 
-// sender takes a message, or says why not. A *refusedError says that it was taken for some addresses but not for others; errUnsure, that
-// it may have been taken.
+// sender takes a message, or says why not. An *unsentError says what is known of each address; errUnsure, that the message may have been
+// taken.
 type sender interface {
 	send(ctx context.Context, m message) error
 }
 
-// refusedError is what was said about the addresses that were refused, while others were not.
-type refusedError struct{ Err error }
+// unsentError is what was said about the addresses that did not get a message.
+type unsentError struct {
+	Err     error
+	Taken   bool     // others got it
+	Lacking []string // those of them that may get it another time, as in Config.To: what was said of the rest is final
+}
 
-func (e *refusedError) Error() string { return "some addresses were refused: " + e.Err.Error() }
-func (e *refusedError) Unwrap() error { return e.Err }
+func (e *unsentError) Error() string {
+	if e.Taken {
+		return "not everybody got it: " + e.Err.Error()
+	}
+	return e.Err.Error()
+}
+
+func (e *unsentError) Unwrap() error { return e.Err }
 
 // errUnsure says that the message may have been taken although something failed.
 var errUnsure = errors.New("it may have been sent")
@@ -51,10 +61,17 @@ func (n *Notifier) Run(ctx context.Context) error {
 // nothing waits for news alone.
 const nothing time.Duration = -1
 
-// step sends one mail if one is due, and says in how long to look again.
+// step sends one mail if one is due, or else one to those who lack it, and says in how long to look again.
 func (n *Notifier) step(ctx context.Context) time.Duration {
 	n.mu.Lock()
-	c, m, wait := n.due(time.Now())
+	now := time.Now()
+	c, m, wait := n.due(now)
+	var r *rest
+	if m == nil {
+		if r, wait = n.restDue(now, wait); r != nil {
+			c.To, m = r.To, &r.Message
+		}
+	}
 	n.mu.Unlock()
 	if m == nil {
 		return wait
@@ -62,7 +79,11 @@ func (n *Notifier) step(ctx context.Context) time.Duration {
 	err := n.send(ctx, c, *m)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.tried(time.Now(), err)
+	if r != nil {
+		n.triedRest(time.Now(), r, err)
+	} else {
+		n.tried(time.Now(), *m, err)
+	}
 	return 0
 }
 
@@ -113,14 +134,19 @@ func (n *Notifier) due(now time.Time) (Config, *message, time.Duration) {
 	return c, &m, 0
 }
 
-// tried notes how a try ended.
-func (n *Notifier) tried(now time.Time, err error) {
-	var refused *refusedError
-	if err != nil && !errors.As(err, &refused) {
-		wait := lastRetry
-		if n.failures < 16 {
-			wait = min(firstRetry<<n.failures, lastRetry)
-		}
+// backoff is how long to wait after so many failures and one more.
+func backoff(failures int) time.Duration {
+	if failures < 16 {
+		return min(firstRetry<<failures, lastRetry)
+	}
+	return lastRetry
+}
+
+// tried notes how a try ended. Once one address has the mail it is done with, but for those who may take it another time.
+func (n *Notifier) tried(now time.Time, m message, err error) {
+	var unsent *unsentError
+	if err != nil && (!errors.As(err, &unsent) || !unsent.Taken) {
+		wait := backoff(n.failures)
 		n.failures++
 		n.retryAt, n.lastErr = now.Add(wait), err.Error()
 		n.queue.frozen = n.queue.frozen || errors.Is(err, errUnsure)
@@ -129,8 +155,16 @@ func (n *Notifier) tried(now time.Time, err error) {
 	}
 	n.failures, n.retryAt, n.lastErr = 0, time.Time{}, ""
 	if err != nil {
-		n.lastErr = err.Error()
-		n.log.Warn("mail was not sent to everybody", "error", err)
+		n.log.Warn("mail was not sent to everybody", "error", err, "tried again for", unsent.Lacking)
+		if len(unsent.Lacking) == 0 {
+			n.lastErr = err.Error()
+		} else { // the rest tells why until it is sent
+			r := &rest{Message: m, To: unsent.Lacking}
+			r.later(now, err)
+			if err := n.queue.keep(r); err != nil {
+				n.log.Warn("cannot write to the mail queue: some may not get a mail", "error", err)
+			}
+		}
 	}
 	if err := n.queue.done(now); err != nil {
 		n.log.Warn("cannot write to the mail queue: a mail may be sent twice", "error", err)

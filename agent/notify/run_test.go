@@ -15,7 +15,8 @@ import (
 type post struct {
 	mu    sync.Mutex
 	fails error
-	slow  time.Duration // every answer takes so long
+	says  map[string]string // to addresses that it does not serve, with a code; not nil: in place of fails
+	slow  time.Duration     // every answer takes so long
 	tried []message
 	mails []received
 }
@@ -23,6 +24,7 @@ type post struct {
 type received struct {
 	message
 	at time.Duration // since the beginning
+	to string        // when the server has says
 }
 
 func (p *post) set(err error) {
@@ -59,7 +61,7 @@ func play(t *testing.T, dir string, c Config, p *post) *scene {
 		t.Fatal(err)
 	}
 	s := &scene{Notifier: n, post: p, dir: dir, began: time.Now()}
-	n.via = func(Config) (sender, error) {
+	n.via = func(c Config) (sender, error) {
 		return senderFunc(func(ctx context.Context, m message) error {
 			p.mu.Lock()
 			defer p.mu.Unlock()
@@ -71,9 +73,12 @@ func play(t *testing.T, dir string, c Config, p *post) *scene {
 				case <-time.After(p.slow):
 				}
 			}
-			var refused *refusedError
-			if p.fails == nil || errors.As(p.fails, &refused) {
-				p.mails = append(p.mails, received{m, time.Since(s.began)})
+			if p.says != nil {
+				return p.deliver(c.To, m, time.Since(s.began))
+			}
+			var unsent *unsentError
+			if p.fails == nil || errors.As(p.fails, &unsent) {
+				p.mails = append(p.mails, received{message: m, at: time.Since(s.began)})
 			}
 			return p.fails
 		}), nil
@@ -284,7 +289,7 @@ func TestAServerThatNeverAnswersIsGivenUp(t *testing.T) {
 
 func TestOneWrongAddressDoesNotStopTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := play(t, t.TempDir(), five(), &post{fails: &refusedError{errors.New("550 no such user")}})
+		s := play(t, t.TempDir(), five(), &post{fails: &unsentError{Err: errors.New("550 no such user"), Taken: true}})
 		s.tell(t, "one")
 		pass(time.Hour)
 		if mails, tried := s.post.got(); len(mails) != 1 || len(tried) != 1 || s.Status().Queued != 0 || !strings.Contains(s.Status().LastError, "550") {

@@ -42,7 +42,7 @@ func newSender(c Config, h identity, r *run.Runner) (sender, error) {
 		return s, err
 	}
 	host, port, err := relay(c.Relay)
-	return smtp{host: host, port: port, from: from, to: to, domain: h.domain}, err
+	return smtp{host: host, port: port, from: from, to: to, texts: c.To, domain: h.domain}, err
 }
 
 // build makes the mail that is sent over the wire.

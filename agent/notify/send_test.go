@@ -180,8 +180,9 @@ func TestHowARelayFails(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		say     map[string]string
-		refused bool   // by some, so that it counts as sent
+		taken   bool   // by some, so that it counts as sent
 		unsure  bool   // it may have been taken
+		lacking string // who may get it another time
 		want    string // of the error; empty: none
 	}{
 		{name: "a goodbye that fails", say: map[string]string{"QUIT": "drop"}},
@@ -189,29 +190,35 @@ func TestHowARelayFails(t *testing.T) {
 		{name: "a busy one", say: map[string]string{"GREET": "421 come back later"}, want: `421 "come back later"`},
 		{name: "one that closes at once", say: map[string]string{"GREET": "drop"}, want: "EOF"},
 		{name: "one that knows none of them", say: map[string]string{"RCPT": "550 no such user"}, want: `550 "no such user"`},
-		{name: "one that knows one of them", say: map[string]string{"RCPT TO:<a@": "550 no such user"}, want: `550 "no such user"`, refused: true},
+		{name: "one that knows one of them", say: map[string]string{"RCPT TO:<a@": "550 no such user"}, want: `550 "no such user"`, taken: true},
+		{name: "one that wants one of them later", say: map[string]string{"RCPT TO:<a@": "450 4.2.0 greylisted"}, want: "greylisted", taken: true, lacking: "a@lab.example"},
+		{name: "one that wants all of them later", say: map[string]string{"RCPT": "450 4.2.0 greylisted"}, want: "greylisted", lacking: "a@lab.example b"},
+		{name: "one that wants one later and knows no other", say: map[string]string{"RCPT TO:<a@": "450 later", "RCPT TO:<b@": "550 who"}, want: "later", lacking: "a@lab.example"},
+		{name: "one that closes between two", say: map[string]string{"RCPT TO:<b@": "421 bye"}, want: "421", taken: true, lacking: "b"},
+		{name: "one that breaks between two", say: map[string]string{"RCPT TO:<b@": "drop"}, want: "EOF", taken: true, lacking: "b"},
 		{name: "one that refuses the sender", say: map[string]string{"MAIL": "553 not you"}, want: `553 "not you"`},
 		{name: "one that refuses the text", say: map[string]string{"END": "554 spam"}, want: `554 "spam"`},
-		{name: "one without room", say: map[string]string{"DATA": "452 disk full"}, want: `452 "disk full"`},
-		{name: "one that breaks before its answer", say: map[string]string{"END": "drop"}, want: "EOF", unsure: true},
-		{name: "one that hangs before its answer", say: map[string]string{"END": "hang"}, want: "lab.example", unsure: true},
+		{name: "one without room", say: map[string]string{"DATA": "452 disk full"}, want: `452 "disk full"`, lacking: "a@lab.example b"},
+		{name: "one that breaks before its answer", say: map[string]string{"END": "drop"}, want: "EOF", unsure: true, lacking: "a@lab.example b"},
+		{name: "one that hangs before its answer", say: map[string]string{"END": "hang"}, want: "lab.example", unsure: true, lacking: "a@lab.example b"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := serve(t, nil, answers(c.say))
-			way, err := newSender(Config{To: []string{"a@lab.example", "b@lab.example"}, Relay: s.address}, lab, nil)
+			way, err := newSender(Config{To: []string{"a@lab.example", "b"}, Relay: s.address}, lab, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
 			err = way.send(ctx, dot())
-			var refused *refusedError
+			unsent := &unsentError{}
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "127.0.0.1")) {
 				t.Errorf("error is %v", err)
 			}
-			if errors.As(err, &refused) != c.refused || errors.Is(err, errUnsure) != c.unsure {
-				t.Errorf("refused by some: %v, unsure: %v: %v", errors.As(err, &refused), errors.Is(err, errUnsure), err)
+			errors.As(err, &unsent)
+			if lacking := strings.Join(unsent.Lacking, " "); unsent.Taken != c.taken || lacking != c.lacking || errors.Is(err, errUnsure) != c.unsure {
+				t.Errorf("taken by some: %v, still for %s, unsure: %v: %v", unsent.Taken, lacking, errors.Is(err, errUnsure), err)
 			}
 		})
 	}

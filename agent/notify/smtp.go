@@ -18,6 +18,7 @@ type smtp struct {
 	port   int
 	from   *mail.Address
 	to     []*mail.Address
+	texts  []string // to, as in Config.To
 	domain string
 }
 
@@ -95,14 +96,14 @@ func (s smtp) say(t talk, m message) error {
 	return s.outcome(mails)
 }
 
-// outcome is success when the relay took every mail. When the connection broke all are tried again: better twice than never.
+// outcome is success when the relay took every mail. What a relay says with 5xx is final for an address. All else is not: 4xx, and a
+// connection that broke, where it may have been taken: better twice than never.
 func (s smtp) outcome(mails []*gomail.Msg) error {
 	var failed []error
-	taken, refused := 0, 0
+	var lacking []string
 	unsure := false
 	for i, g := range mails {
 		if g.IsDelivered() {
-			taken++
 			continue
 		}
 		err := g.SendError()
@@ -110,21 +111,20 @@ func (s smtp) outcome(mails []*gomail.Msg) error {
 			err = errors.New("not tried")
 		}
 		var e *gomail.SendError
-		switch {
-		case !errors.As(err, &e):
-		case e.ErrorCode() != 0:
-			refused++
-		case e.Reason == gomail.ErrSMTPDataClose: // the answer to the whole of it is what never came
+		if !errors.As(err, &e) || e.ErrorCode()/100 != 5 {
+			lacking = append(lacking, s.texts[i])
+		}
+		if e != nil && e.ErrorCode() == 0 && e.Reason == gomail.ErrSMTPDataClose { // the answer to the whole of it is what never came
 			unsure = true
 		}
 		failed = append(failed, fmt.Errorf("mail relay %s: %s: %w", s.host, s.to[i].Address, err))
 	}
-	err := errors.Join(failed...)
-	switch {
-	case taken > 0 && refused > 0 && taken+refused == len(mails):
-		return &refusedError{err}
-	case taken > 0 && err != nil, unsure:
-		return fmt.Errorf("%w: %w", errUnsure, err)
+	if len(failed) == 0 {
+		return nil
 	}
-	return err
+	err := errors.Join(failed...)
+	if unsure {
+		err = fmt.Errorf("%w: %w", errUnsure, err)
+	}
+	return &unsentError{Err: err, Taken: len(failed) < len(mails), Lacking: lacking}
 }
