@@ -16,9 +16,9 @@ import (
 	"lls/policy"
 )
 
-// How a volume is looked at that seems idle. A writer may begin at any moment, as fast as memory takes it: what is not on
-// the disk yet counts as used all the same. Many volumes share so many looks a second, lest that cost too much, but each is looked at as
-// often as if it filled by quietRate.
+// How a volume is looked at that seems idle. A writer may begin at any moment, as fast as memory takes it: what is not on the
+// disk yet counts as used all the same. Many volumes share so many looks a second, lest that cost too much, but each is looked at as often
+// as if it filled by quietRate.
 const (
 	quietVolumeRate = 2 << 30 // bytes a second
 	quietLooks      = 100     // a second

@@ -232,8 +232,8 @@ func (c *call) usageOwners(v *View) ([]catalog.Owner, error) {
 }
 
 // useOf adds up what an owner has in a pool, trash included. What a refresh replaced counts as one with what replaced it, and the pair as
-// much as the larger of the two: else many small ones could each hide a large one. They stay a pair when both are
-// in the trash: a delete asks no quota, so it may not make two of one. What each frees is from f, if there is one.
+// much as the larger of the two: else many small ones could each hide a large one. They stay a pair
+// when both are in the trash: a delete asks no quota, so it may not make two of one. What each frees is from f, if there is one.
 func useOf(v *View, o catalog.Owner, p policy.Pool, f *figures) (use policy.Use) {
 	hidden := map[catalog.ID]lvm.Volume{} // in the trash, by what replaced it
 	for _, r := range v.Catalog.Records {

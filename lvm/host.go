@@ -49,8 +49,7 @@ func NewHost(r *run.Runner, opts Options) *Host {
 }
 
 // Report reads groups with one LVM command; none named means all. It waits for
-// changes under way, so the context needs a deadline. A missing group gives
-// ErrNoGroup.
+// changes under way, for a minute at most. A missing group gives ErrNoGroup.
 func (h *Host) Report(ctx context.Context, vgs ...VG) ([]Group, error) {
 	return h.report(ctx, vgs)
 }

@@ -82,7 +82,7 @@ func PointsOf(points []Point, major, minor uint32) []Point {
 func Top(points []Point, path string) (Point, bool) {
 	t := newTable(points)
 	for i := range points {
-		if p := &points[i]; p.Path == path && !t.covered(p) && !t.hidden(p) {
+		if p := &points[i]; p.Path == path && t.on(p) == nil && !t.hidden(p) {
 			return *p, true
 		}
 	}
@@ -108,9 +108,21 @@ func newTable(points []Point) *table {
 	return t
 }
 
-// covered says whether another mount lies on a mount itself.
-func (t *table) covered(p *Point) bool {
-	return slices.ContainsFunc(t.children[p.ID], func(q *Point) bool { return q.Path == p.Path })
+// on is what lies on a mount itself; nil when nothing does.
+func (t *table) on(p *Point) *Point {
+	return first(t.children[p.ID], func(q *Point) bool { return q.Path == p.Path })
+}
+
+// above is what lies on a directory above a mount, in what that is mounted in; nil when nothing does.
+func (t *table) above(p *Point) *Point {
+	return first(t.children[p.Parent], func(q *Point) bool { return within(p.Path, q.Path) })
+}
+
+func first(points []*Point, is func(*Point) bool) *Point {
+	if i := slices.IndexFunc(points, is); i >= 0 {
+		return points[i]
+	}
+	return nil
 }
 
 // hidden says whether another mount, above it in the tree of paths, covers a mount
@@ -125,7 +137,7 @@ func (t *table) hidden(p *Point) bool {
 		}
 		way = append(way, p.ID)
 		t.known[p.ID] = false // so that parents in a circle end
-		if hidden = slices.ContainsFunc(t.children[p.Parent], func(q *Point) bool { return within(p.Path, q.Path) }); hidden {
+		if hidden = t.above(p) != nil; hidden {
 			break
 		}
 		p = t.byID[p.Parent]
@@ -139,21 +151,20 @@ func (t *table) hidden(p *Point) bool {
 // Over is a mount that hides another of the table: it lies on that itself, on a directory above it, or above one that it is mounted in.
 func Over(points []Point, p Point) (Point, bool) {
 	t := newTable(points)
-	for _, q := range t.children[p.ID] {
-		if q.Path == p.Path {
-			return *q, true
-		}
+	at := t.byID[p.ID]
+	if at == nil {
+		return Point{}, false
 	}
+	q := t.on(at)
 	seen := map[int]bool{} // so that parents in a circle end
-	for at := t.byID[p.ID]; at != nil && !seen[at.ID]; at = t.byID[at.Parent] {
+	for ; q == nil && at != nil && !seen[at.ID]; at = t.byID[at.Parent] {
 		seen[at.ID] = true
-		for _, q := range t.children[at.Parent] {
-			if within(at.Path, q.Path) {
-				return *q, true
-			}
-		}
+		q = t.above(at)
 	}
-	return Point{}, false
+	if q == nil {
+		return Point{}, false
+	}
+	return *q, true
 }
 
 // within says whether a path is below a directory.
